@@ -1,0 +1,73 @@
+"""The exceptions and warnings of deepdml.
+
+Every exception is also a ``ValueError`` or a ``TypeError``, so code that catches those goes on working.
+Messages say what was wrong, the value, what is allowed and what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class DeepDMLError(Exception):
+    """Root of everything deepdml raises on purpose."""
+
+
+class FormulaError(DeepDMLError, ValueError):
+    """The formula cannot be read, or names something that does not exist."""
+
+
+class DataError(DeepDMLError, ValueError):
+    """The data cannot be used: shapes, missing values, support, categories, duplicates."""
+
+
+class OptionError(DeepDMLError, ValueError):
+    """An option has a value that is not allowed or does not fit the model."""
+
+
+class OverlapError(DeepDMLError, ValueError):
+    """The treatment does not vary enough given the covariates to identify the coefficients."""
+
+
+class MissingLibraryError(DeepDMLError, ImportError, ValueError):
+    """An optional library is needed and not installed."""
+
+
+class ResultsFileError(DeepDMLError, ValueError):
+    """A saved Results file is damaged or of another format."""
+
+
+class DeepDMLWarning(UserWarning):
+    """Root of the warnings; each one also stands in the summary's foot."""
+
+
+class DataWarning(DeepDMLWarning):
+    """Rows or columns need the user's attention."""
+
+
+class OverlapWarning(DeepDMLWarning):
+    """Propensities were clipped or eigenvalues of Lambda floored in more than one per cent of rows."""
+
+
+class InferenceWarning(DeepDMLWarning):
+    """The covariance asked for is not what the fit supports, or is fragile (few clusters)."""
+
+
+def near_names(name: str, allowed: Iterable[str]) -> str:
+    """Return `` Did you mean 'a' or 'b'?`` for the names closest to `name`, or an empty string."""
+    close = difflib.get_close_matches(str(name), [str(a) for a in allowed], n=3, cutoff=0.5)
+    return f" Did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
+
+
+def list_rows(labels: Sequence[object], limit: int = 5) -> str:
+    """Return row labels for a message: the first `limit`, then how many more."""
+    shown = ", ".join(str(label) for label in labels[:limit])
+    more = len(labels) - limit
+    return f"{shown} and {more:,} more" if more > 0 else shown
+
+
+def unknown_option(kind: str, value: object, allowed: Iterable[str]) -> OptionError:
+    """Return the error for a value of option `kind` that is not one of `allowed`."""
+    names = [str(a) for a in allowed]
+    return OptionError(f"unknown {kind} {value!r}; allowed are {', '.join(names)}.{near_names(str(value), names)}")
