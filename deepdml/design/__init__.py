@@ -1,0 +1,1 @@
+"""Formula and data -> arrays, with numpy, pandas and formulaic; never torch."""

@@ -1,0 +1,354 @@
+"""ModelData: the arrays of a fit, built from a formula and the user's data with one mask for missing rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepdml.design.checks import check_outcome, check_treatments, check_weights, check_x_names
+from deepdml.design.encoding import Encoded, is_storable
+from deepdml.design.formula import ParsedFormula, is_plain, parse_formula
+from deepdml.design.roles import Groups, read_groups, read_weights
+from deepdml.design.specification import Block, Design, Piece, Source, assemble
+from deepdml.design.table import open_table
+from deepdml.errors import DataError, list_rows, unknown_option
+
+__all__ = ["Design", "ModelData", "build_data"]
+
+Float = NDArray[np.float64]
+Flags = dict[str, NDArray[np.bool_]]
+_ROUNDS = 10  # of evaluating transforms and dropping the rows where they are not finite
+
+
+@dataclass(frozen=True, slots=True)
+class ModelData:
+    """The arrays of a fit, on the rows that are kept.
+
+    Parameters
+    ----------
+    y : (n,) float64 array
+        The outcome, in the user's units after transforms in the formula.
+    t : (n, d) float64 array
+        The structural row: what has a coefficient, the intercept included.
+    x : (n, p) float32 array, C-contiguous
+        The covariates, in the user's units.
+    y_name : str
+    t_names, x_names : tuple of str
+    weights : (n,) float64 array or None
+        Sampling weights, as given.
+    groups : (n, g) intp array or None
+        Cluster codes 0, 1, ... in each dimension.
+    group_names : tuple of str
+    rows : (n,) intp array
+        Positions of the kept rows in the user's data.
+    index : (n,) array
+        Their labels: the pandas index, or positions for other data.
+    n_total : int
+        Rows before dropping.
+    term_columns : dict
+        Terms of the left part, each with its slice of t's columns.
+    treatment : (n, v) float64 array or None
+        The variables the left part is built from; None if one is not a number or is made categories of.
+    treatment_names : tuple of str
+    design : Design
+    missing : dict
+        Columns with missing values, each with the number of rows.
+    """
+
+    y: Float
+    t: Float
+    x: NDArray[np.float32]
+    y_name: str
+    t_names: tuple[str, ...]
+    x_names: tuple[str, ...]
+    weights: Float | None
+    groups: NDArray[np.intp] | None
+    group_names: tuple[str, ...]
+    rows: NDArray[np.intp]
+    index: NDArray[Any]
+    n_total: int
+    term_columns: dict[str, slice]
+    treatment: Float | None
+    treatment_names: tuple[str, ...]
+    design: Design
+    missing: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        n = len(self.y)
+        shapes: dict[str, tuple[NDArray[Any] | None, tuple[int, ...]]] = {
+            "y": (self.y, (n,)),
+            "t": (self.t, (n, len(self.t_names))),
+            "x": (self.x, (n, len(self.x_names))),
+            "rows": (self.rows, (n,)),
+            "index": (self.index, (n,)),
+            "weights": (self.weights, (n,)),
+            "groups": (self.groups, (n, len(self.group_names))),
+            "treatment": (self.treatment, (n, len(self.treatment_names))),
+        }
+        for name, (array, shape) in shapes.items():
+            if array is not None and array.shape != shape:
+                raise DataError(f"{name} has shape {array.shape}; {shape} is needed.")
+        if not self.x.flags.c_contiguous or self.x.dtype != np.float32:
+            raise DataError("x must be a C-contiguous float32 matrix.")
+
+
+def build_data(
+    formula: str,
+    data: Any,
+    *,
+    weights: Any = None,
+    groups: Any = None,
+    missing: Literal["drop", "raise"] = "drop",
+    context: Mapping[str, Any] | None = None,
+) -> ModelData:
+    """Return the arrays of a fit.
+
+    Parameters
+    ----------
+    formula : str
+        ``outcome ~ structural part | covariates``.
+    data : pandas, polars or pyarrow frame, or dict of arrays
+        Only the columns named are read; nothing is changed.
+    weights : str or (n,) array, optional
+        Sampling weights: a column, or values by position. Zero is allowed; ``.`` in the formula leaves the column out.
+    groups : str, list of str, or array of shape (n,) or (n, g), optional
+        Clusters: columns, or values by position.
+    missing : {"drop", "raise"}
+        What to do with rows in which a variable used is missing, infinite, or transformed into either.
+    context : dict, optional
+        Arrays, constants and functions the formula may name beside the data's columns.
+
+    Raises
+    ------
+    FormulaError
+        If the formula cannot be read or names something that does not exist.
+    DataError
+        If the data cannot be used as the formula asks.
+    OptionError
+        For an unknown value of `missing`.
+
+    Examples
+    --------
+    >>> data = {"y": [1.0, 2.0, 4.0, None], "arm": ["a", "b", "b", "a"], "age": [30, 41, 52, 60], "city": list("uvuv")}
+    >>> built = build_data("y ~ C(arm) | age + city", data)
+    >>> built.t_names, built.x_names
+    (('Intercept', 'C(arm)[T.b]'), ('age', 'city[u]', 'city[v]'))
+    >>> built.x.tolist(), built.missing
+    ([[30.0, 1.0, 0.0], [41.0, 0.0, 1.0], [52.0, 1.0, 0.0]], {'y': 1})
+    """
+    if missing not in ("drop", "raise"):
+        raise unknown_option("value of missing", missing, ("drop", "raise"))
+    table = open_table(data)
+    if not table.n:
+        raise DataError("the data have no rows.")
+    values = dict(context or {})
+    not_in_dot = [weights] if isinstance(weights, str) else []
+    parsed = parse_formula(formula, table.names, values.keys(), not_in_dot=not_in_dot)
+    plan = _Plan(parsed, table, values)
+    w = read_weights(weights, table)
+    g = read_groups(groups, table)
+    flags = plan.flags()
+    if w is not None:
+        flags["weights"] = ~np.isfinite(w)
+    if g is not None:
+        flags.update(zip((f"groups {name!r}" for name in g.names), g.missing.T, strict=True))
+    kept = plan.evaluate(flags)
+    if missing == "raise" and len(kept.rows) < table.n:
+        raise DataError(f"missing='raise', but {_describe(flags, table.labels)}. Fill them or use missing='drop'.")
+    return _collect(plan, kept, w, g, flags)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """The rows that are kept, and the evaluated parts on them."""
+
+    rows: NDArray[np.intp]
+    outcome: Encoded
+    treatments: Encoded
+    transforms: Encoded | None
+
+
+class _Plan:
+    """A parsed formula against the data: where every term's values come from."""
+
+    def __init__(self, parsed: ParsedFormula, table: Any, context: Mapping[str, Any]) -> None:
+        names = tuple(dict.fromkeys([*parsed.outcome_names, *parsed.treatment_names, *parsed.covariate_names]))
+        self.parsed = parsed
+        self.source = Source(table, context, names)
+        self.source.require([name for name in names if name in table])
+        self.outside = {
+            name: context[name] for name in parsed.names_of(parsed.terms) if name not in self.source and name in context
+        }
+        slow = []
+        pieces: list[tuple[str, list[str]]] = []
+        for term in parsed.covariates:
+            origin = self._origin(term)
+            name = term.factors[0].expr if origin != "terms" else str(term)
+            if origin == "terms":
+                slow.append(term)
+            if pieces and pieces[-1][0] == origin != "vector":
+                pieces[-1][1].append(name)
+            else:
+                pieces.append((origin, [name]))
+        self.pieces = pieces
+        self.outcome = self._block([parsed.outcome], full_rank=True)
+        self.treatments = self._block(parsed.treatments, full_rank=True)
+        self.transforms = self._block(slow, full_rank=False)
+
+    def _origin(self, term: Any) -> str:
+        if not is_plain(term) or term.factors[0].expr not in self.source:
+            return "terms"
+        name = term.factors[0].expr
+        if self.source.is_number(name):
+            return "numbers"
+        return "vector" if self.source.column(name).kind == "vector" else "terms"
+
+    def _block(self, terms: Sequence[Any], *, full_rank: bool) -> Block:
+        names = self.parsed.names_of(terms)
+        return Block(
+            terms=tuple(terms),
+            full_rank=full_rank,
+            reads=tuple(name for name in names if name in self.source),
+            outside=tuple(name for name in names if name in self.outside),
+        )
+
+    def flags(self) -> Flags:
+        """Return the variables that have missing values, each with its (n,) flags."""
+        found: Flags = {}
+        vectors = [names[0] for origin, names in self.pieces if origin == "vector"]
+        for name in (*self.outcome.reads, *self.treatments.reads, *self.transforms.reads, *vectors):
+            column = self.source.column(name)
+            if column.missing.any():
+                found[name] = column.missing
+        for origin, names in self.pieces:
+            if origin == "numbers":
+                self.source.flag(names, found)
+        return found
+
+    def evaluate(self, flags: Flags) -> _Kept:
+        """Return the parts evaluated on the rows that are kept, adding to `flags` what transforms make missing.
+
+        Statistics of transforms come from kept rows alone, so they are evaluated again after rows were dropped.
+        """
+        bad = np.zeros(self.source.n, bool)
+        for missing in flags.values():
+            bad |= missing
+        for _ in range(_ROUNDS):
+            rows = np.flatnonzero(~bad)
+            if not rows.size:
+                described = _describe(flags, self.source.labels)
+                raise DataError(f"no row is left: {described}. Leave these variables out or fill them.")
+            outcome, treatments = self._fit(self.outcome, rows), self._fit(self.treatments, rows)
+            transforms = self._fit(self.transforms, rows) if self.transforms.terms else None
+            for part in filter(None, (outcome, treatments, transforms)):
+                for name, missing in part.missing.items():
+                    flags[name] = flags.get(name, np.zeros(self.source.n, bool))
+                    flags[name][rows[missing]] = True
+                    bad |= flags[name]
+            if bad.sum() == self.source.n - rows.size:
+                return _Kept(rows, outcome, treatments, transforms)
+        raise DataError(
+            f"transforms in {self.parsed.formula!r} give new missing values however often rows are dropped; "
+            "compute them as columns of the data."
+        )
+
+    def _fit(self, block: Block, rows: NDArray[np.intp]) -> Encoded:
+        return block.fit(self.source.frame(block.reads, self.outside, rows))
+
+    def final_pieces(self, slow: Encoded | None) -> Iterator[tuple[Piece, tuple[str, ...]]]:
+        """Yield the pieces of x with their column names."""
+        widths = iter(slow.widths if slow else ())
+        taken = 0
+        for origin, names in self.pieces:
+            if origin == "numbers":
+                yield Piece("numbers", tuple(names), len(names)), tuple(names)
+            elif origin == "vector":
+                width = self.source.column(names[0]).values.shape[1]
+                yield Piece("vector", (names[0],), width), tuple(f"{names[0]}_{i}" for i in range(width))
+            else:
+                assert slow is not None  # evaluated with the pieces
+                width = sum(next(widths) for _ in names)
+                yield Piece("terms", tuple(names), width), slow.names[taken : taken + width]
+                taken += width
+
+
+def _describe(flags: Flags, labels: NDArray[Any]) -> str:
+    shown = [
+        f"{name} in {int(missing.sum()):,} row(s) ({list_rows(list(labels[missing]), 3)})"
+        for name, missing in flags.items()
+        if missing.any()
+    ]
+    return f"missing or infinite: {list_rows(shown, 8)}"
+
+
+def _collect(plan: _Plan, kept: _Kept, weights: Float | None, groups: Groups | None, flags: Flags) -> ModelData:
+    source, rows = plan.source, kept.rows
+    y = check_outcome(kept.outcome, plan.outcome, source)
+    t, t_names = kept.treatments.values, kept.treatments.names
+    terms = _term_columns(plan.treatments, kept.treatments.widths)
+    check_treatments(t, t_names, terms)
+    placed = list(plan.final_pieces(kept.transforms))
+    x_names = tuple(name for _, names in placed for name in names)
+    check_x_names(x_names)
+    pieces = tuple(piece for piece, _ in placed)
+    evaluated = kept.transforms.values if kept.transforms else None
+    x = assemble(pieces, source, evaluated, None if len(rows) == source.n else rows)
+    raw, raw_names = (None, ()) if kept.treatments.categorical else _raw_treatments(plan, rows)
+    kinds = {name: source.column(name).kind for name in (*plan.treatments.reads, *plan.transforms.reads)}
+    kinds.update({piece.names[0]: "vector" for piece in pieces if piece.origin == "vector"})
+    constants = {name: value for name, value in plan.outside.items() if is_storable(value)}
+    design = Design(
+        formula=plan.parsed.formula,
+        y_name=kept.outcome.names[0],
+        t_names=t_names,
+        x_names=x_names,
+        treatments=plan.treatments.fitted(kept.treatments),
+        transforms=plan.transforms.fitted(kept.transforms) if kept.transforms else plan.transforms,
+        pieces=pieces,
+        kinds=kinds,
+        constants=constants,
+        functions={name: value for name, value in plan.outside.items() if name not in constants},
+    )
+    return ModelData(
+        y=y,
+        t=t,
+        x=x,
+        y_name=design.y_name,
+        t_names=t_names,
+        x_names=x_names,
+        weights=None if weights is None else check_weights(weights[rows]),
+        groups=None if groups is None else groups.codes(rows),
+        group_names=() if groups is None else groups.names,
+        rows=rows,
+        index=source.labels[rows],
+        n_total=source.n,
+        term_columns=terms,
+        treatment=raw,
+        treatment_names=raw_names,
+        design=design,
+        missing={name: int(missing.sum()) for name, missing in flags.items() if missing.any()},
+    )
+
+
+def _term_columns(block: Block, widths: Sequence[int]) -> dict[str, slice]:
+    stops = np.cumsum(widths)
+    names = ["Intercept" if str(term) == "1" else str(term) for term in block.terms]
+    return {name: slice(int(stop) - width, int(stop)) for name, stop, width in zip(names, stops, widths, strict=True)}
+
+
+def _raw_treatments(plan: _Plan, rows: NDArray[np.intp]) -> tuple[Float | None, tuple[str, ...]]:
+    """Return the variables left of the bar as one matrix, or None if one is no number."""
+    columns: list[Float] = [np.empty((len(rows), 0))]
+    names: list[str] = []
+    for name in plan.treatments.reads:
+        column = plan.source.column(name)
+        if column.kind not in ("number", "vector"):
+            return None, ()
+        values = np.asarray(column.values[rows], np.float64)
+        columns.append(values.reshape(len(rows), -1))
+        names.extend([name] if column.kind == "number" else [f"{name}_{i}" for i in range(values.shape[1])])
+    return np.ascontiguousarray(np.hstack(columns)), tuple(names)
