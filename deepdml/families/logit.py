@@ -1,0 +1,51 @@
+"""Binary (or fractional) outcomes with the logistic link."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from deepdml.families.arrays import expit, log, softplus
+from deepdml.families.base import Family, Float, register
+
+
+@register
+class Logit(Family):
+    """P(y = 1) = 1 / (1 + exp(-eta)); coefficients are log-odds. Shares in [0, 1] are allowed (fractional logit)."""
+
+    name = "logit"
+    aliases = ("binomial",)
+    support = "outcomes between 0 and 1"
+    link = "logit"
+
+    def in_support(self, y: Float) -> NDArray[np.bool_]:
+        return (y >= 0) & (y <= 1)
+
+    def loss(self, y: Any, eta: Any) -> Any:
+        return softplus(eta) - y * eta
+
+    def score(self, y: Any, eta: Any) -> Any:
+        return expit(eta) - y
+
+    def hessian(self, eta: Any) -> Any:
+        mean = expit(eta)
+        return mean * (1.0 - mean)
+
+    def hessian_slope(self, eta: Any) -> Any:
+        mean = expit(eta)
+        return mean * (1.0 - mean) * (1.0 - 2.0 * mean)
+
+    def perfect_loss(self, y: Float) -> Float:
+        return np.asarray(special.entr(y) + special.entr(1.0 - y))
+
+    def mean(self, eta: Any) -> Any:
+        return expit(eta)
+
+    def link_of_mean(self, mean: Any) -> Any:
+        return log(mean / (1.0 - mean))
+
+    def start_rows(self, y: Any) -> Any:
+        return log((y + 0.5) / (1.5 - y))

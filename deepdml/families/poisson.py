@@ -1,0 +1,51 @@
+"""Counts (or any non-negative outcome) with the log link."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from deepdml.families.arrays import exp, log
+from deepdml.families.base import Family, Float, register
+
+
+@register
+class Poisson(Family):
+    """E[y] = exp(eta); coefficients are semi-elasticities.
+
+    Outcomes need not be integers: Poisson pseudo-maximum likelihood needs the conditional mean only.
+    """
+
+    name = "poisson"
+    support = "non-negative outcomes"
+    link = "log"
+
+    def in_support(self, y: Float) -> NDArray[np.bool_]:
+        return (y >= 0) & np.isfinite(y)
+
+    def loss(self, y: Any, eta: Any) -> Any:
+        return exp(eta) - y * eta
+
+    def score(self, y: Any, eta: Any) -> Any:
+        return exp(eta) - y
+
+    def hessian(self, eta: Any) -> Any:
+        return exp(eta)
+
+    def hessian_slope(self, eta: Any) -> Any:
+        return exp(eta)
+
+    def perfect_loss(self, y: Float) -> Float:
+        return np.asarray(y - special.xlogy(y, y))
+
+    def mean(self, eta: Any) -> Any:
+        return exp(eta)
+
+    def link_of_mean(self, mean: Any) -> Any:
+        return log(mean)
+
+    def start_rows(self, y: Any) -> Any:
+        return log(0.5 * (y + y.mean()))
