@@ -1,0 +1,304 @@
+"""The learners of a nuisance that are not nets: ridge-penalized fits on a fixed basis of the covariates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deepdml.learn.scheme import Scheme
+from deepdml.learn.tasks import Task, Units
+
+CHUNK = 8192  # rows whose basis is held at once
+PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # relative to the mean curvature
+NEWTON_PENALTY = 1e-3
+ITERATIONS = 15
+NEW_HESSIANS = 4  # Newton steps with a new hessian; the steps after them keep the last one
+STEP_LIMIT = 3.0  # root mean square change of the outputs in one step
+CONVERGED = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """A fixed map from covariates (m, p) to features (m, f) of mean zero and unit variance, the constant first.
+
+    The linear basis is the standardized covariates. The sieve adds, for each of the q leading directions z (the
+    covariates where p <= 25, else their principal components): z squared, z cubed, hinges at the terciles, and the
+    products of pairs. Only moments of x enter, never an outcome.
+    """
+
+    mean: Tensor
+    scale: Tensor
+    directions: Tensor | None
+    knots: Tensor
+    n_pairs: int
+    center: Tensor
+    spread: Tensor
+
+    @property
+    def n_features(self) -> int:
+        """Number of features f, the constant included."""
+        return 1 + len(self.center)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return the features of covariates (m, p), shape (m, f), float64."""
+        raw = self._raw(x)
+        raw.sub_(self.center).div_(self.spread)
+        return torch.cat([torch.ones(len(x), 1, dtype=raw.dtype, device=raw.device), raw], 1)
+
+    def _raw(self, x: Tensor) -> Tensor:
+        z = (x.double() - self.mean) / self.scale
+        if self.directions is None:
+            return z
+        lead = (z @ self.directions).clamp(-4.0, 4.0)
+        first, second = torch.triu_indices(self.n_pairs, self.n_pairs, 1).unbind()
+        hinges = [(lead - knot).clamp_min(0.0) for knot in self.knots]
+        return torch.cat([z, lead.square(), lead**3, *hinges, lead[:, first] * lead[:, second]], 1)
+
+
+MAX_DIRECTIONS = 25  # up to here the sieve expands the covariates themselves
+COMPONENTS = 12  # beyond it, so many principal components
+MAX_PAIRED = 20
+
+
+def linear_basis(x: Tensor) -> Basis:
+    """Return the basis of standardized covariates."""
+    mean, scale = _moments(x)
+    empty = mean.new_zeros(0, 0)
+    return Basis(mean, scale, None, empty, 0, torch.zeros_like(mean), torch.ones_like(mean))
+
+
+def sieve_basis(x: Tensor) -> Basis:
+    """Return the basis of low-order terms, on principal components where p > 25."""
+    mean, scale = _moments(x)
+    p = x.shape[1]
+    sample = (x[:: max(1, len(x) // 20_000)].double() - mean) / scale
+    directions = torch.eye(p, dtype=torch.float64, device=x.device)
+    if p > MAX_DIRECTIONS:
+        values, vectors = torch.linalg.eigh(sample.T @ sample / len(sample))
+        values, vectors = values.flip(0)[:COMPONENTS], vectors.flip(1)[:, :COMPONENTS]
+        directions = vectors / values.clamp_min(1e-8).sqrt()
+    lead = (sample @ directions).clamp(-4.0, 4.0)
+    knots = torch.quantile(lead, torch.tensor([1 / 3, 2 / 3], dtype=lead.dtype, device=lead.device), dim=0)
+    unit = torch.ones(1, dtype=torch.float64, device=x.device)
+    plain = Basis(mean, scale, directions, knots, min(lead.shape[1], MAX_PAIRED), 0 * unit, unit)
+    raw = plain._raw(x[:: max(1, len(x) // 20_000)])
+    spread = raw.std(0, correction=0)
+    return Basis(mean, scale, directions, knots, plain.n_pairs, raw.mean(0), torch.where(spread > 1e-6, spread, 1.0))
+
+
+def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    total = torch.zeros(x.shape[1], dtype=torch.float64, device=x.device)
+    square = torch.zeros_like(total)
+    shift = x[:1000].double().mean(0)
+    for part in x.split(CHUNK):
+        values = part.double() - shift
+        total += values.sum(0)
+        square += values.square().sum(0)
+    mean = total / len(x)
+    variance = (square / len(x) - mean.square()).clamp_min(0.0)
+    return mean + shift, torch.where(variance > 1e-12, variance.sqrt(), torch.ones_like(variance))
+
+
+@dataclass(frozen=True, slots=True)
+class Quadratic:
+    """The quadratic b'Hb/2 + g'b of features times outputs, summed over rows; b is flattened output by output.
+
+    Parameters
+    ----------
+    hessian : Tensor (o * f, o * f)
+    gradient : Tensor (o * f,)
+    """
+
+    hessian: Tensor
+    gradient: Tensor
+
+    def __add__(self, other: Quadratic) -> Quadratic:
+        return Quadratic(self.hessian + other.hessian, self.gradient + other.gradient)
+
+    def minimize(self, penalty: float, n_out: int, at: Tensor | None = None) -> Tensor:
+        """Return the minimizer (f, o) with a ridge `penalty`, relative to the mean curvature, on all but the constants.
+
+        `at` (f, o) is the point around which the quadratic was taken: the ridge shrinks the sum of both to zero.
+        """
+        size = len(self.gradient)
+        f = size // n_out
+        scale = self.hessian.diagonal().mean()
+        ridge = torch.full((n_out, f), penalty, dtype=self.hessian.dtype, device=self.hessian.device) * scale
+        ridge[:, 0] = 1e-10 * scale
+        gradient = self.gradient if at is None else self.gradient + ridge.reshape(-1) * at.T.reshape(-1)
+        factor = torch.linalg.cholesky(self.hessian + torch.diag(ridge.reshape(-1)))
+        return -torch.cholesky_solve(gradient[:, None], factor).view(n_out, f).T
+
+
+def sums_without_each(parts: list[Quadratic], rest: Quadratic) -> list[Quadratic]:
+    """Return, for each part, `rest` plus all the other parts.
+
+    Nothing is subtracted: a rounding error of the left-out part would carry its outcomes over.
+    """
+    before, after = [rest], [parts[-1]]
+    for part in parts[:-1]:
+        before.append(before[-1] + part)
+    for part in parts[-2:0:-1]:
+        after.insert(0, after[0] + part)
+    return [b + a for b, a in zip(before[:-1], after, strict=True)] + [before[-1]]
+
+
+def curvature_sum(features: Tensor, curvature: Tensor) -> Tensor:
+    """Return the hessian (o * f, o * f), float64, of features (m, f) with row curvatures (m, o, o).
+
+    The products run in the precision of `features`: single precision is enough for a hessian, whose error Newton's
+    method corrects, and twice as fast.
+    """
+    f, o = features.shape[1], curvature.shape[1]
+    hessian = torch.empty(o, f, o, f, dtype=torch.float64, device=features.device)
+    for j in range(o):
+        for k in range(j, o):
+            block = (features.T @ (features * curvature[:, j, k, None].to(features.dtype))).double()
+            hessian[j, :, k] = block
+            hessian[k, :, j] = block.T
+    return hessian.view(o * f, o * f)
+
+
+def gradient_sum(features: Tensor, gradient: Tensor) -> Tensor:
+    """Return the gradient (o * f,) of features (m, f) with row gradients (m, o)."""
+    return (features.T @ gradient).T.reshape(-1)
+
+
+@dataclass(frozen=True, slots=True)
+class BasisFit:
+    """A ridge-penalized fit on a basis: one coefficient matrix per net, and the chosen one per snapshot.
+
+    Parameters
+    ----------
+    coefficients : Tensor (v, f, o)
+        In the task's common units.
+    nets : Tensor (s, f, o)
+        In the units of each net: at the chosen penalty where a net has one snapshot. A net with two serves two blocks,
+        and a penalty chosen on either would carry its outcomes to the other; there it is the one of Newton's method.
+    penalties : Tensor (v,)
+        Penalty chosen on each snapshot's held-out rows.
+    """
+
+    name: str
+    task: Task
+    basis: Basis
+    coefficients: Tensor
+    nets: Tensor
+    penalties: Tensor
+
+
+def fit_basis(name: str, task: Task, basis: Basis, x: Tensor, scheme: Scheme, units: Units) -> BasisFit:
+    """Fit a task on a basis for every net of a scheme, and choose the penalty of every snapshot on its held-out cells.
+
+    Newton's method runs at one penalty; the others are read off its last quadratic, exactly for a quadratic loss.
+    """
+    fits = _Newton(task, basis, x, scheme, units)
+    at, hessians, gradients = fits.run()
+    paths = torch.stack(
+        [
+            torch.stack([b + Quadratic(h, g).minimize(penalty, task.n_out, b) for penalty in PENALTIES])
+            for b, h, g in zip(at, hessians, gradients, strict=True)
+        ]
+    )
+    chosen = fits.held_out_losses(paths).argmin(1)
+    net = torch.from_numpy(scheme.net)
+    picked = paths[net, chosen]
+    shifted = _to_common(task, picked, units.select(net.to(units.unit.device)))
+    nets = at.index_copy(0, net.to(at.device), picked) if len(net) == len(at) else at
+    return BasisFit(name, task, basis, shifted, nets, torch.tensor(PENALTIES)[chosen])
+
+
+def _to_common(task: Task, coefficients: Tensor, units: Units) -> Tensor:
+    """Return coefficients (v, f, o) in common units: every row scaled, the constant's row shifted as well."""
+    scaled = task.to_common(coefficients, units)
+    shift = task.to_common(torch.zeros_like(coefficients), units)
+    shift[:, :1] = 0.0
+    return scaled - shift
+
+
+class _Newton:
+    """Penalized Newton steps for all nets, one cell's features at a time."""
+
+    def __init__(self, task: Task, basis: Basis, x: Tensor, scheme: Scheme, units: Units) -> None:
+        self.task, self.basis, self.x, self.scheme, self.units = task, basis, x, scheme, units
+        self.shape = (scheme.n_nets, basis.n_features, task.n_out)
+
+    def _chunks(self) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Yield (cell, rows, features), every row once."""
+        for cell in range(self.scheme.train.shape[1]):
+            rows = torch.from_numpy(np.flatnonzero(self.scheme.cell == cell)).to(self.x.device)
+            for part in rows.split(CHUNK):
+                yield cell, part, self.basis(self.x[part])
+
+    def run(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return coefficients (s, f, o), hessians (s, o * f, o * f) and gradients (s, o * f) at them.
+
+        Every net goes its own way and stops on its own: no net's outcomes may reach another's coefficients.
+        """
+        s, f, o = self.shape
+        at = torch.zeros(self.shape, dtype=torch.float64, device=self.x.device)
+        value = torch.full((s,), torch.inf, dtype=torch.float64, device=at.device)
+        hessians = torch.zeros(s, o * f, o * f, dtype=torch.float64, device=at.device)
+        gradients = torch.zeros(s, o * f, dtype=torch.float64, device=at.device)
+        steps, active = torch.zeros_like(at), list(range(s))
+        for iteration in range(ITERATIONS):
+            renew = iteration == 0 or (not self.task.quadratic and iteration < NEW_HESSIANS)
+            new = self._derivatives(at, active, hessians if renew else None, iteration == 0)
+            for net in list(active):
+                if iteration > 1 and float(new[1][net]) > float(value[net]) + 1e-9 * abs(float(value[net])):
+                    steps[net] *= 0.5
+                    at[net] -= steps[net]
+                    continue
+                gradients[net], value[net] = new[0][net], new[1][net]
+                move = Quadratic(hessians[net], gradients[net]).minimize(NEWTON_PENALTY, o, at[net])
+                size = float(move.square().sum().sqrt())
+                if iteration and size < CONVERGED * (1.0 + float(at[net].abs().max())):
+                    active.remove(net)
+                    continue
+                steps[net] = move * (min(1.0, STEP_LIMIT / max(size, STEP_LIMIT)) if iteration else 1.0)
+                at[net] += steps[net]
+            if not active:
+                break
+        if active:
+            gradients[active] = self._derivatives(at, active, None, False)[0][active]
+        return at, hessians, gradients
+
+    def _derivatives(
+        self, at: Tensor, active: list[int], hessians: Tensor | None, first: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Return gradients (s, o * f) and training losses (s,) of the active nets; write their hessians if given."""
+        s, f, o = self.shape
+        gradients = torch.zeros(s, o * f, dtype=torch.float64, device=at.device)
+        value = torch.zeros(s, dtype=torch.float64, device=at.device)
+        if hessians is not None:
+            hessians[active] = 0.0
+        for cell, rows, features in self._chunks():
+            narrow, shared = features.float(), None
+            for net in (r for r in active if self.scheme.train[r, cell]):
+                units, out = self.units.select(torch.tensor([net], device=at.device)), (features @ at[net])[None]
+                value[net] += self.task.loss(out, rows[None], units).sum()
+                if first:
+                    gradient, curvature = self.task.first_derivatives(rows[None], units)
+                else:
+                    gradient, curvature = self.task.derivatives(out, rows[None], units)
+                gradients[net] += gradient_sum(features, gradient[0])
+                if hessians is not None:
+                    if shared is None or not self.task.quadratic:
+                        shared = curvature_sum(narrow, curvature[0])
+                    hessians[net] += shared
+        return gradients, value
+
+    def held_out_losses(self, paths: Tensor) -> Tensor:
+        """Return the held-out loss sums (v, l) of coefficients (s, l, f, o) on each snapshot's cells."""
+        net, n_paths = self.scheme.net, paths.shape[1]
+        losses = torch.zeros(len(net), n_paths, dtype=torch.float64, device=paths.device)
+        for cell, rows, features in self._chunks():
+            for v in np.flatnonzero(self.scheme.select[:, cell]).tolist():
+                out = features @ paths[net[v]]
+                units = self.units.select(torch.full((n_paths,), int(net[v]), device=paths.device))
+                losses[v] += self.task.loss(out, rows.expand(n_paths, -1), units).sum(1)
+        return losses.nan_to_num(nan=torch.inf)

@@ -1,0 +1,205 @@
+"""One repetition of cross-fitting: from a plan of folds to theta, the score and the inverse of Lambda at every row."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from deepdml.design.splits import SplitPlan
+from deepdml.learn.candidates import fit_basis, linear_basis
+from deepdml.learn.curvature import Curvature, integrate, invert
+from deepdml.learn.influence import DiscreteLaw, Influence, LocationScaleLaw, NuisanceFit, TreatmentLaw
+from deepdml.learn.nuisances import Learned, Report, Setting, Spread, learn_nuisances, learn_spread
+from deepdml.learn.problem import LearnOptions, Problem
+from deepdml.learn.scheme import paired, single
+from deepdml.learn.stacking import predictions_of_basis
+from deepdml.learn.tasks import LevelTask
+from deepdml.learn.training import Inputs, TrainedGroup
+from deepdml.learn.treatment import Levels, Scalar, Vector, clip_propensities, floor_scale, residual_nodes
+
+Float = NDArray[np.float64]
+Int = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Law:
+    """The cross-fitted law of the treatment, as its moments or as nodes and weights.
+
+    Parameters
+    ----------
+    nodes : TreatmentLaw or None
+        None where only moments were learned.
+    moments : (n, d, d) array or None
+        E[t t' | x] of the scaled structural row, where there are no nodes.
+    clipped_share : float
+        Share of rows whose propensity was clipped or whose conditional scale was floored.
+    overlap : dict
+        Figures of overlap for the diagnostics.
+    """
+
+    nodes: TreatmentLaw | None
+    moments: Float | None
+    clipped_share: float
+    overlap: dict[str, float]
+    spread: Spread | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Repetition:
+    """One repetition of cross-fitting: the pieces of psi, and what the diagnostics and new data need."""
+
+    influence: Influence
+    curvature: Curvature
+    law: Law
+    setting: Setting
+    learned: tuple[Learned, ...]
+    nuisances: tuple[NuisanceFit, ...]
+
+
+def crossfit(
+    problem: Problem, plan: SplitPlan, options: LearnOptions, seeds: np.random.SeedSequence, report: Report
+) -> Repetition:
+    """Learn every nuisance out of fold and assemble the pieces of psi.
+
+    Raises
+    ------
+    OverlapError
+        Where the covariates determine the treatment.
+    """
+    split_seed, net_seed, spread_seed = seeds.spawn(3)
+    make = paired if options.learner == "auto" else single
+    scheme = make(plan, np.random.default_rng(split_seed))
+    inputs = Inputs.over_training_rows(problem.x, scheme)
+    fold = torch.from_numpy(plan.fold).to(problem.x.device)
+    setting = Setting(problem, plan, scheme, inputs, options, fold)
+    learned = tuple(learn_nuisances(setting, net_seed, report))
+    report("Lambda and psi", 0, 0, math.nan)
+    law = _law(setting, learned, np.random.default_rng(spread_seed))
+    theta = learned[0].out.cpu().numpy()
+    curvature = _curvature(problem, law, theta, _noise(problem, options, learned[0]))
+    influence = _influence(problem, theta, curvature, law.nodes)
+    return Repetition(influence, curvature, law, setting, learned, _assess(setting, learned, law))
+
+
+def _noise(problem: Problem, options: LearnOptions, outcome: Learned) -> Float | None:
+    """Return the delete-block jackknife covariance (n, d, d) of theta over a block's members, where it matters."""
+    if problem.outcome.quadratic or options.learner == "net":
+        return None
+    members = outcome.stacked.members
+    away = (members - members.mean(0)).double()
+    m = len(members)
+    return np.asarray(((m - 1) / m * torch.einsum("mnd,mne->nde", away, away)).cpu().numpy())
+
+
+def _curvature(problem: Problem, law: Law, theta: Float, noise: Float | None) -> Curvature:
+    if law.nodes is not None:
+        return integrate(law.nodes, problem.family, theta, noise, problem.unit)
+    assert law.moments is not None
+    return invert(law.moments, np.zeros_like(theta))
+
+
+def _law(setting: Setting, learned: tuple[Learned, ...], rng: np.random.Generator) -> Law:
+    treatment = setting.problem.treatment
+    if isinstance(treatment, Levels):
+        return _levels_law(setting, treatment, learned)
+    spread = learn_spread(setting, learned[1], rng)
+    data = setting.problem.data
+    names = (
+        [data.t_names[c] for c in treatment.columns]
+        if isinstance(treatment, Vector)
+        else list(data.treatment_names[:1])
+    )
+    scales = spread.scale.cpu().numpy()
+    floored = [floor_scale(column, name, 1.0) for column, name in zip(scales.T, names, strict=True)]
+    scale, touched = np.stack([column for column, _ in floored], 1), max(share for _, share in floored)
+    mean = learned[1].out.cpu().numpy()
+    explained = 1.0 - (setting.problem.standardized - mean).var(0)
+    overlap = {f"R2 of {name} given x": float(r2) for name, r2 in zip(names, explained, strict=True)}
+    if isinstance(treatment, Vector):
+        return Law(None, _moments(setting.problem, treatment, mean, scale, spread), touched, overlap, spread)
+    return Law(_location_scale(setting.problem, treatment, mean[:, 0], scale[:, 0]), None, touched, overlap, spread)
+
+
+def _levels_law(setting: Setting, treatment: Levels, learned: tuple[Learned, ...]) -> Law:
+    known = setting.options.known
+    if known is None:
+        task = learned[1].task
+        assert isinstance(task, LevelTask)
+        probabilities, clipped = clip_propensities(task.probabilities(learned[1].out).cpu().numpy(), treatment.codes)
+    else:
+        probabilities, clipped = known, 0.0
+    overlap = {}
+    for row, column in zip(treatment.rows, probabilities.T, strict=True):
+        label = ", ".join(f"{v:g}" for v in row[np.ptp(treatment.rows, axis=0) > 0])
+        overlap[f"smallest propensity of {label}"] = float(column.min())
+        overlap[f"largest propensity of {label}"] = float(column.max())
+    return Law(DiscreteLaw(treatment.rows, probabilities), None, clipped, overlap)
+
+
+def _location_scale(problem: Problem, treatment: Scalar, mean: Float, scale: Float) -> LocationScaleLaw:
+    nodes, weights = residual_nodes((problem.standardized[:, 0] - mean) / scale)
+    center, spread = problem.center[0], problem.spread[0]
+    return LocationScaleLaw(
+        center + spread * mean, spread * scale, nodes, weights, treatment.grid, treatment.grid_rows, treatment.affine
+    )
+
+
+def _moments(problem: Problem, treatment: Vector, mean: Float, scale: Float, spread: Spread) -> Float:
+    """Return E[t t' | x] of the scaled structural row (n, d, d) from conditional means, scales and correlations."""
+    t, columns = problem.data.t, treatment.columns
+    row = np.broadcast_to(t[0], t.shape).copy()
+    row[:, columns] = problem.center + problem.spread * mean
+    moments = row[:, :, None] * row[:, None, :]
+    scale = scale * problem.spread
+    covariance = spread.correlation.cpu().numpy() * scale[:, :, None] * scale[:, None, :]
+    moments[:, columns[:, None], columns] += covariance
+    return np.asarray(problem.unit.T @ moments @ problem.unit)
+
+
+def _influence(problem: Problem, theta: Float, curvature: Curvature, law: TreatmentLaw | None) -> Influence:
+    """Bring theta, score and Lambda from scaled structural rows to the user's."""
+    unit, data = problem.unit, problem.data
+    scaled = data.t @ unit
+    slope = np.asarray(problem.family.score(data.y, np.einsum("nd,nd->n", scaled, theta)))
+    return Influence(
+        theta=theta @ unit.T,
+        score=(slope[:, None] * scaled + curvature.remainder) @ np.linalg.inv(unit),
+        lambda_inverse=unit @ curvature.inverse @ unit.T,
+        law=law,
+    )
+
+
+def _assess(setting: Setting, learned: tuple[Learned, ...], law: Law) -> tuple[NuisanceFit, ...]:
+    """Measure every nuisance out of fold, beside the linear fit and a constant."""
+    fits = [_assess_one(setting, part) for part in learned]
+    spread = law.spread
+    if spread is not None:
+        names = ("constant", "linear")[: spread.weights.shape[1]]
+        weights = dict(zip(names, spread.weights.mean(0).tolist(), strict=True))
+        metric = "half mean of log variance plus squared residual over variance"
+        fits.append(
+            NuisanceFit("treatment variance", metric, spread.loss, spread.loss_linear, spread.loss_constant, weights)
+        )
+    return tuple(fits)
+
+
+def _assess_one(setting: Setting, part: Learned) -> NuisanceFit:
+    task, x, scheme = part.task, setting.problem.x, setting.scheme
+    rows = torch.arange(len(x), device=x.device)
+    train_rows = [torch.from_numpy(r).to(x.device) for r in scheme.train_rows()]
+    nothing = x[:, :0]
+    fit = fit_basis("constant", task, linear_basis(nothing), nothing, scheme, task.units(train_rows).to(x.device))
+    constant = predictions_of_basis(fit, nothing, scheme).members.mean(0)
+    loss, linear, flat = (float(task.loss(out.double(), rows).mean()) for out in (part.out, part.linear, constant))
+    names = [c.name for c in part.candidates]
+    weights = dict(zip(names, part.stacked.weights.mean(0).tolist(), strict=True))
+    epochs = {
+        c.name: float(torch.cat([f.epochs for f in c.fits if isinstance(f, TrainedGroup)]).median())
+        for c in part.candidates
+        if isinstance(c.fits[0], TrainedGroup)
+    }
+    return NuisanceFit(task.name, task.metric, loss, linear, flat, weights, epochs, task.perfect_loss())

@@ -1,0 +1,122 @@
+"""Lambda(x) = E[hessian | X = x]: one function for every strategy that integrates over a law of the treatment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepdml.errors import OptionError, unknown_option
+from deepdml.families.base import Family
+from deepdml.learn.influence import TreatmentLaw
+from deepdml.learn.treatment import Levels, Scalar, Treatment
+
+Float = NDArray[np.float64]
+Strategy = Literal["known design", "propensity plug-in", "moments", "location-scale quadrature"]
+
+CHUNK = 8192  # rows integrated at once
+FLOOR = 1e-3  # eigenvalues of Lambda below this share of the row's largest are raised to it
+
+
+@dataclass(frozen=True, slots=True)
+class Curvature:
+    """Lambda and what comes with it.
+
+    Parameters
+    ----------
+    inverse : (n, d, d) array
+    remainder : (n, d) array
+        Half of E[third derivative times Var(eta_hat) t | x]. Where theta and the hessian at theta share an estimation
+        error, the Newton step falls short by it; added to the score, it takes that bias out.
+    min_eigenvalue : float
+        Smallest eigenvalue over the rows, with t scaled to unit second moment, before flooring.
+    floored_share : float
+        Share of rows whose smallest eigenvalue was raised.
+    """
+
+    inverse: Float
+    remainder: Float
+    min_eigenvalue: float
+    floored_share: float
+
+
+def choose_strategy(lambda_: str, family: Family, treatment: Treatment, known: bool) -> Strategy:
+    """Return the strategy asked for, or the one that fits the treatment and the family.
+
+    Raises
+    ------
+    OptionError
+        For an unknown strategy, or one that the treatment or the family rules out.
+    """
+    allowed: list[Strategy] = ["known design"] if known else []
+    if isinstance(treatment, Levels):
+        allowed += [] if known else ["propensity plug-in"]
+    elif isinstance(treatment, Scalar):
+        smooth: list[Strategy] = ["location-scale quadrature"]
+        allowed += ["moments", *smooth] if family.constant_hessian and treatment.affine else smooth
+    elif family.constant_hessian:
+        allowed += ["moments"]
+    if not allowed:
+        raise OptionError(
+            f"several continuous treatments need a family whose hessian is free of theta (gaussian), not "
+            f"{family.name!r}. Use one continuous treatment, or treatments with few levels."
+        )
+    if lambda_ == "auto":
+        return allowed[0]
+    if lambda_ not in get_args(Strategy):
+        raise unknown_option("lambda_", lambda_, ("auto", *get_args(Strategy)))
+    if lambda_ not in allowed:
+        raise OptionError(
+            f"lambda_={lambda_!r} does not fit this treatment and family; "
+            f"here it can be {', '.join(map(repr, allowed))}."
+        )
+    return next(s for s in allowed if s == lambda_)
+
+
+def integrate(law: TreatmentLaw, family: Family, theta: Float, noise: Float | None, unit: Float) -> Curvature:
+    """Integrate the expected hessian over the law of the structural row.
+
+    Parameters
+    ----------
+    theta : (n, d) array
+        Coefficients on structural rows scaled by `unit`.
+    noise : (n, d, d) array or None
+        Sampling covariance of theta, for the remainder.
+    unit : (d, d) array
+        Maps a structural row t to the scaled one, t @ unit.
+    """
+    n, d = theta.shape
+    matrix, remainder = np.empty((n, d, d)), np.zeros((n, d))
+    for start in range(0, n, CHUNK):
+        rows = slice(start, min(start + CHUNK, n))
+        nodes, weights = law.nodes(rows)
+        nodes = nodes @ unit
+        eta = np.einsum("nmd,nd->nm", np.broadcast_to(nodes, (eta_rows(rows), *nodes.shape[1:])), theta[rows])
+        heavy = weights * family.hessian(eta)
+        matrix[rows] = np.einsum(
+            "nm,nmd,nme->nde", heavy, np.broadcast_to(nodes, (*eta.shape, d)), nodes, optimize=True
+        )
+        if noise is not None:
+            spread = np.einsum("nmd,nde,nme->nm", nodes, noise[rows], nodes, optimize=True)
+            slope = 0.5 * weights * family.hessian_slope(eta) * spread
+            remainder[rows] = np.einsum("nm,nmd->nd", slope, np.broadcast_to(nodes, (*eta.shape, d)))
+    return invert(matrix, remainder)
+
+
+def eta_rows(rows: slice) -> int:
+    """Return the number of rows of a slice."""
+    return int(rows.stop - rows.start)
+
+
+def invert(matrix: Float, remainder: Float) -> Curvature:
+    """Invert Lambda (n, d, d), raising eigenvalues that are small beside the row's largest.
+
+    The bound is the row's own: one that looked at other rows would carry a row's outcome into its nuisances.
+    """
+    values, vectors = np.linalg.eigh(matrix)
+    bound = np.maximum(FLOOR * values[:, -1], np.finfo(float).tiny)
+    low = values[:, 0] < bound
+    inverse = np.einsum("nde,ne,nfe->ndf", vectors, 1.0 / np.maximum(values, bound[:, None]), vectors)
+    return Curvature(inverse, remainder, float(values[:, 0].min()), float(low.mean()))

@@ -1,0 +1,185 @@
+"""The orthogonal influence values psi, and what the learning layer hands over: plain float64 numpy arrays.
+
+Nothing here imports torch: Results and everything after it compute from these arrays, also after loading.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class DiscreteLaw:
+    """Law of the structural row given x for a treatment with finitely many levels.
+
+    Parameters
+    ----------
+    levels : (m, d) array
+        The distinct structural rows.
+    probabilities : (n, m) array
+        Cross-fitted P(t = level | x), as used (after clipping); one row repeated by broadcasting if known and constant.
+    """
+
+    levels: Float
+    probabilities: Float
+
+    def nodes(self, rows: slice) -> tuple[Float, Float]:
+        """Return structural rows (1, m, d) and their weights (n_rows, m) for the rows of a slice."""
+        return self.levels[None], self.probabilities[rows]
+
+
+@dataclass(frozen=True, slots=True)
+class LocationScaleLaw:
+    """Law of the structural row given x for a continuous treatment: T = mean(x) + scale(x) u.
+
+    Parameters
+    ----------
+    mean, scale : (n,) arrays
+        Cross-fitted conditional mean and standard deviation of T, in the units of T.
+    residuals, weights : (m,) arrays
+        Nodes u and their probabilities.
+    grid : (g,) array
+        Increasing values of T at which the structural row is tabulated.
+    grid_rows : (g, d) array
+        Structural rows at `grid`; between them linear interpolation, outside them the end rows where the map is
+        not affine, the affine map where it is.
+    affine : bool
+        Whether every structural column is an affine function of T; then two grid points define it.
+    """
+
+    mean: Float
+    scale: Float
+    residuals: Float
+    weights: Float
+    grid: Float
+    grid_rows: Float
+    affine: bool
+
+    def nodes(self, rows: slice) -> tuple[Float, Float]:
+        """Return structural rows (n_rows, m, d) and their weights (1, m) for the rows of a slice."""
+        value = self.mean[rows, None] + self.scale[rows, None] * self.residuals
+        if self.affine:
+            slope = (self.grid_rows[-1] - self.grid_rows[0]) / (self.grid[-1] - self.grid[0])
+            return self.grid_rows[0] + (value - self.grid[0])[..., None] * slope, self.weights[None]
+        columns = [np.interp(value, self.grid, column) for column in self.grid_rows.T]
+        return np.stack(columns, axis=-1), self.weights[None]
+
+
+TreatmentLaw = DiscreteLaw | LocationScaleLaw
+
+
+@dataclass(frozen=True, slots=True)
+class Influence:
+    """One repetition's cross-fitted pieces of psi.
+
+    Parameters
+    ----------
+    theta : (n, d) array
+        Cross-fitted coefficients of each row, in the user's units.
+    score : (n, d) array
+        Derivative of the loss with respect to theta at the row's outcome.
+    lambda_inverse : (n, d, d) array
+        Inverse of Lambda(x), the conditional mean of the hessian.
+    law : TreatmentLaw or None
+        Law of the structural row given x; None where only its moments were learned.
+    """
+
+    theta: Float
+    score: Float
+    lambda_inverse: Float
+    law: TreatmentLaw | None
+
+    def psi(self, values: Float, gradient: Float) -> Float:
+        """Return the influence values of an estimand.
+
+        Parameters
+        ----------
+        values : (n, q) array
+            H(x, t, theta) of each row.
+        gradient : (n, q, d) array
+            G(x), the conditional mean of dH/dtheta given x.
+
+        Returns
+        -------
+        (n, q) array
+            H - G Lambda^{-1} score.
+        """
+        correction = np.einsum("nde,ne->nd", self.lambda_inverse, self.score)
+        return np.asarray(values - np.einsum("nqd,nd->nq", gradient, correction))
+
+
+@dataclass(frozen=True, slots=True)
+class NuisanceFit:
+    """How well one nuisance was learned, measured out of fold.
+
+    Parameters
+    ----------
+    name : str
+        "outcome", "treatment mean", "treatment variance", "propensity", ...
+    metric : str
+        What `loss`, `loss_linear` and `loss_constant` are: "mean loss" of the family, "mean squared error", ...
+    loss, loss_linear, loss_constant : float
+        Out-of-fold loss per row of the fit used, of the linear fit, and of a constant.
+    loss_perfect : float
+        Loss of a perfect fit, the zero point of skill: 0 for squared errors and binary outcomes, the mean of
+        y - y log y for poisson, whose loss omits a term free of eta.
+    weights : dict
+        Average stacking weight of each candidate; they add up to 1.
+    best_epochs : dict
+        Median best epoch of each neural candidate.
+    """
+
+    name: str
+    metric: str
+    loss: float
+    loss_linear: float
+    loss_constant: float
+    weights: dict[str, float] = field(default_factory=dict)
+    best_epochs: dict[str, float] = field(default_factory=dict)
+    loss_perfect: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class FitRecord:
+    """What a fit did, for the summary's head, the diagnostics and a saved file. All fields are plain JSON values.
+
+    `strategy` names how Lambda was obtained, `treatment_model` the model of T given x; `hidden` the layer widths;
+    `overlap` maps a label to a share or a quantile (propensity by level, or the residual sd of T);
+    `clipped_share` and `floored_share` are shares of rows in [0, 1]; `min_eigenvalue` is the smallest
+    eigenvalue of Lambda over the rows; `notes` are the warnings of the fit, one sentence each.
+    """
+
+    family: str
+    learner: str
+    strategy: str
+    treatment_model: str
+    n_folds: int
+    n_blocks: int
+    n_rep: int
+    hidden: tuple[int, ...]
+    seed: int | None
+    device: str
+    threads: int
+    seconds: float
+    nuisances: tuple[NuisanceFit, ...]
+    overlap: dict[str, float]
+    clipped_share: float
+    floored_share: float
+    min_eigenvalue: float
+    split_clusters: bool
+    notes: tuple[str, ...] = ()
+    history: tuple[dict[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedNets:
+    """The trained predictors of theta: named arrays and a plain JSON configuration, written by learn/prediction.py."""
+
+    arrays: dict[str, NDArray[np.float64] | NDArray[np.float32]]
+    config: dict[str, Any]

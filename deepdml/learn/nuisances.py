@@ -1,0 +1,326 @@
+"""The nuisances of one repetition: candidates trained, stacked and refined, or nets with refit heads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deepdml.design.splits import SplitPlan
+from deepdml.learn.backbones import Backbone
+from deepdml.learn.candidates import Basis, BasisFit, fit_basis, linear_basis, sieve_basis
+from deepdml.learn.heads import refit_heads
+from deepdml.learn.problem import LearnOptions, Problem
+from deepdml.learn.scheme import Scheme
+from deepdml.learn.stacking import (
+    Boost,
+    Predictions,
+    Stack,
+    boost,
+    covered,
+    predictions_of_basis,
+    predictions_of_nets,
+    stack,
+)
+from deepdml.learn.tasks import MeanTask, ScaleTask, Task, Units
+from deepdml.learn.training import Inputs, NetGroup, Schedule, TrainedGroup, train
+
+Int = NDArray[np.intp]
+Report = Callable[[str, int, int, float], None]
+
+HIDDEN = (64, 32)
+LR = 4e-3
+BATCH = 256
+STEPS = (300, 2_000)
+DECAY = 1.0  # decoupled weight decay of the nets at DECAY_ROWS rows; it falls with the number of rows
+DECAY_ROWS = 8_000
+BOOST_PENALTY = 1e-2
+NEURAL = ("silu", "sine")
+SPREAD_PARTS = 4  # parts of the held-out residuals that choose the model of the conditional variance
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One learner of one task: a basis fit, or the copies of a net that differ by their seeds and are averaged."""
+
+    name: str
+    fits: tuple[TrainedGroup | BasisFit, ...]
+
+    def predictions(self, inputs: Inputs, scheme: Scheme) -> Predictions:
+        """Return the held-out predictions, averaged over the copies."""
+        each = [_predictions(fit, inputs, scheme) for fit in self.fits]
+        if len(each) == 1:
+            return each[0]
+        held, members = (torch.stack([getattr(e, f) for e in each]).mean(0) for f in ("held", "members"))
+        return Predictions(held, members)
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """A nuisance after learning, in common units.
+
+    Parameters
+    ----------
+    out : Tensor (n, o)
+        Cross-fitted predictions.
+    stacked : Stack
+        The candidates' combination before refinement; its held-out predictions serve the conditional scale.
+    candidates : tuple
+        What was stacked, in the order of the weights.
+    linear : Tensor (n, o)
+        Cross-fitted predictions of the linear fit alone, for the diagnostics.
+    boost : Boost or None
+        The refinement on held-out residuals.
+    heads : tuple of Tensor (k, f, o)
+        Refit heads, one tensor per copy of the net; empty where the nets keep their own last layer.
+    """
+
+    task: Task
+    out: Tensor
+    stacked: Stack
+    candidates: tuple[Candidate, ...]
+    linear: Tensor
+    boost: Boost | None = None
+    heads: tuple[Tensor, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What the learners of one repetition share.
+
+    Parameters
+    ----------
+    fold : Tensor (n,)
+        Fold of each row.
+    """
+
+    problem: Problem
+    plan: SplitPlan
+    scheme: Scheme
+    inputs: Inputs
+    options: LearnOptions
+    fold: Tensor
+
+
+def learn_nuisances(setting: Setting, seeds: np.random.SeedSequence, report: Report) -> list[Learned]:
+    """Learn the outcome's theta and the treatment's mean or levels, in the order of `Problem.tasks`."""
+    problem, scheme, x = setting.problem, setting.scheme, setting.problem.x
+    train_rows = [torch.from_numpy(rows).to(x.device) for rows in scheme.train_rows()]
+    units = [task.units(train_rows).to(x.device) for task in problem.tasks]
+    base = linear_basis(x)
+    report("linear fits", 0, 0, math.nan)
+    linear = [fit_basis("linear", task, base, x, scheme, u) for task, u in zip(problem.tasks, units, strict=True)]
+    trained = _train(setting, linear, units, seeds, report)
+    if setting.options.learner == "net":
+        return [_with_heads(setting, fit, nets) for fit, nets in zip(linear, trained, strict=True)]
+    sieve = sieve_basis(x) if x.shape[1] else base
+    learned = []
+    for fit, u, nets in zip(linear, units, trained, strict=True):
+        report(f"stack of the {fit.task.name}", 0, 0, math.nan)
+        candidates = [Candidate("linear", (fit,))]
+        if x.shape[1]:
+            candidates.append(Candidate("sieve", (fit_basis("sieve", fit.task, sieve, x, scheme, u),)))
+        learned.append(_refined(setting, _stacked(setting, fit.task, (*candidates, *nets)), sieve))
+    return learned
+
+
+def _train(
+    setting: Setting, linear: list[BasisFit], units: list[Units], seeds: np.random.SeedSequence, report: Report
+) -> list[list[Candidate]]:
+    """Train the nets of all tasks together and return each task's neural candidates; none without covariates."""
+    groups = _groups(setting, linear, units)
+    if not groups:
+        return [[] for _ in linear]
+    options, n = setting.options, len(setting.problem.x)
+    schedule = _schedule(options, n, setting.scheme)
+    trained = train(setting.inputs, groups, setting.scheme, schedule, seeds, lambda *at: report("nets", *at))
+    each = []
+    for fit in linear:
+        mine = [t for t in trained if t.group.task is fit.task]
+        names = list(dict.fromkeys(t.group.name for t in mine))
+        each.append([Candidate(name, tuple(t for t in mine if t.group.name == name)) for name in names])
+    return each
+
+
+def _schedule(options: LearnOptions, n: int, scheme: Scheme) -> Schedule:
+    size = max(int(scheme.train[0][scheme.cell].sum()), 1)
+    batch = min(BATCH, size)
+    low, high = STEPS
+    if options.epochs is not None:
+        high = max(1, math.ceil(options.epochs * size / batch))
+    return Schedule(options.lr or LR, batch, min(low, high), high)
+
+
+def _groups(setting: Setting, linear: list[BasisFit], units: list[Units]) -> list[NetGroup]:
+    options, n, p = setting.options, *setting.problem.x.shape
+    if p == 0:
+        return []
+    hidden = options.hidden or HIDDEN
+    decay = DECAY * min(1.0, DECAY_ROWS / n) if options.weight_decay is None else options.weight_decay
+    return [
+        NetGroup(f"{activation} net", fit.task, Backbone(p, hidden, fit.task.n_out, activation), u, start, decay)
+        for fit, u in zip(linear, units, strict=True)
+        for start in [_on_net_scale(fit, setting.inputs)]
+        for activation in (NEURAL if options.learner == "auto" else NEURAL[:1])
+        for _ in range(options.ensemble)
+    ]
+
+
+def _on_net_scale(fit: BasisFit, inputs: Inputs) -> Tensor:
+    """Return a linear fit's coefficients (s, 1 + p, o) on covariates standardized by each net's own moments."""
+    slopes = fit.nets[:, 1:] / fit.basis.scale[:, None]
+    start = torch.empty_like(fit.nets)
+    start[:, 1:] = slopes * inputs.scale.double().transpose(1, 2)
+    shift = (inputs.mean.double()[:, 0] - fit.basis.mean)[:, None] @ slopes
+    start[:, :1] = fit.nets[:, :1] + shift
+    return start.float()
+
+
+def _predictions(fit: TrainedGroup | BasisFit, inputs: Inputs, scheme: Scheme) -> Predictions:
+    if isinstance(fit, BasisFit):
+        return predictions_of_basis(fit, inputs.x, scheme)
+    return predictions_of_nets(fit, inputs, scheme)
+
+
+def _stacked(setting: Setting, task: Task, candidates: tuple[Candidate, ...]) -> Learned:
+    predictions = [c.predictions(setting.inputs, setting.scheme) for c in candidates]
+    stacked = stack(task, predictions, setting.scheme)
+    return Learned(task, stacked.out.double(), stacked, candidates, predictions[0].members.mean(0))
+
+
+def _refined(setting: Setting, part: Learned, sieve: Basis) -> Learned:
+    """Add the refinement on held-out residuals: of theta for a quadratic loss, of the treatment for the others.
+
+    One of two nuisances is enough to take out their correlated error, and a refined theta would inflate the
+    second-order term.
+    """
+    problem = setting.problem
+    outcome = part.task is problem.outcome
+    if problem.x.shape[1] == 0 or outcome != problem.outcome.quadratic:
+        return part
+    plan = setting.plan
+    refinement = boost(part.stacked, sieve, problem.x, setting.scheme, setting.fold, plan.fold_block, BOOST_PENALTY)
+    return replace(part, out=part.out + refinement.added(problem.x, setting.fold), boost=refinement)
+
+
+def _with_heads(setting: Setting, linear: BasisFit, nets: list[Candidate]) -> Learned:
+    """Return the nuisance of ``learner="net"``: the mean over copies of nets with refit heads."""
+    inputs, scheme = setting.inputs, setting.scheme
+    straight = predictions_of_basis(linear, inputs.x, scheme)
+    line = straight.members.mean(0)
+    if not nets:
+        return Learned(
+            linear.task, line.double(), stack(linear.task, [straight], scheme), (Candidate("linear", (linear,)),), line
+        )
+    (net,) = nets
+    stacked = stack(linear.task, [net.predictions(inputs, scheme)], scheme)
+    refits = [
+        refit_heads(fit, inputs, scheme, setting.fold, setting.plan.fold_block)
+        for fit in net.fits
+        if isinstance(fit, TrainedGroup)
+    ]
+    out = torch.stack([out for out, _ in refits]).mean(0)
+    return Learned(linear.task, out, stacked, (net,), line, heads=tuple(heads for _, heads in refits))
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The conditional second moments of a continuous treatment, standardized.
+
+    Parameters
+    ----------
+    scale : Tensor (n, v)
+        Conditional standard deviations.
+    correlation : Tensor (n, v, v)
+        Conditional correlations of the columns.
+    loss, loss_linear, loss_constant : float
+        Out-of-fold losses of the log variance: as used, of the linear fit, and of a constant.
+    weights : Tensor (j, c)
+        Stacking weights.
+    """
+
+    scale: Tensor
+    correlation: Tensor
+    loss: float
+    loss_linear: float
+    loss_constant: float
+    weights: Tensor
+
+
+def learn_spread(setting: Setting, mean: Learned, rng: np.random.Generator) -> Spread:
+    """Learn conditional variances and correlations of a continuous treatment from held-out residuals."""
+    task = mean.task
+    if not isinstance(task, MeanTask):
+        raise TypeError(f"a spread needs a mean task, not {type(task).__name__}")
+    scheme, target = setting.scheme, task.target
+    n, v = target.shape
+    log_scale, line, flat = (torch.zeros_like(target) for _ in range(3))
+    correlation = torch.eye(v, dtype=torch.float64, device=target.device).repeat(n, 1, 1)
+    weights = []
+    for a in range(scheme.n_blocks):
+        inner = _within(scheme, a, rng)
+        inside = torch.from_numpy(scheme.block == a).to(target.device)
+        residuals = target - mean.stacked.held[a]
+        squares = residuals.square()
+        typical = squares[torch.from_numpy(inner.cell < SPREAD_PARTS).to(target.device)].mean(0)
+        stacked, alone = _stack_linear(
+            setting, ScaleTask("treatment variance", squares / typical, setting.problem.weight), inner
+        )
+        weights.append(stacked.weights[0])
+        log_scale[inside] = 0.5 * (stacked.out.double()[inside] + typical.log())
+        line[inside], flat[inside] = alone.double()[inside] + typical.log(), typical.log().expand(n, v)[inside]
+        if v > 1:
+            standard = residuals / (0.5 * (stacked.held[0].double() + typical.log())).exp()
+            correlation[inside] = _correlations(setting, standard, inner)[inside]
+    squares = (target - mean.out).square()
+    level = squares.mean(0)
+    judge = ScaleTask("treatment variance", squares / level, setting.problem.weight)
+    rows = torch.arange(n, device=target.device)
+    loss, linear, constant = (float(judge.loss(out - level.log(), rows).mean()) for out in (2 * log_scale, line, flat))
+    return Spread(log_scale.exp(), correlation, loss, linear, constant, torch.stack(weights))
+
+
+def _stack_linear(setting: Setting, task: Task, inner: Scheme) -> tuple[Stack, Tensor]:
+    """Stack a zero and a linear fit of a task; return the stack and the linear fit's predictions (n, o)."""
+    x = setting.problem.x
+    zero = torch.zeros(SPREAD_PARTS, len(x), task.n_out, device=x.device)
+    candidates = [Predictions(zero[:1], zero)]
+    if x.shape[1]:
+        units = task.units([torch.zeros(0, dtype=torch.long)] * SPREAD_PARTS).to(x.device)
+        fit = fit_basis("linear", task, linear_basis(x), x, inner, units)
+        candidates.append(predictions_of_basis(fit, x, inner))
+    return stack(task, candidates, inner), candidates[-1].members.mean(0)
+
+
+def _correlations(setting: Setting, standard: Tensor, inner: Scheme) -> Tensor:
+    """Return conditional correlations (n, v, v) from standardized held-out residuals (n, v)."""
+    n, v = standard.shape
+    first, second = torch.triu_indices(v, v, 1, device=standard.device).unbind()
+    products = standard[:, first] * standard[:, second]
+    typical = products[torch.from_numpy(inner.cell < SPREAD_PARTS).to(standard.device)].mean(0)
+    stacked, _ = _stack_linear(
+        setting, MeanTask("treatment correlation", products - typical, setting.problem.weight), inner
+    )
+    values = (stacked.out.double() + typical).clamp(-1.0, 1.0)
+    correlation = torch.eye(v, dtype=torch.float64, device=standard.device).repeat(n, 1, 1)
+    correlation[:, first, second] = values
+    correlation[:, second, first] = values
+    return correlation
+
+
+def _within(scheme: Scheme, a: int, rng: np.random.Generator) -> Scheme:
+    """Return a scheme of four fits on the rows with a held-out residual for block a; they predict block a."""
+    rows = np.flatnonzero(covered(scheme)[a])
+    cell = np.full(len(scheme.cell), SPREAD_PARTS + 1)
+    cell[rows] = rng.permutation(len(rows)) % SPREAD_PARTS
+    inside = scheme.block == a
+    cell[inside] = SPREAD_PARTS
+    select = np.eye(SPREAD_PARTS, SPREAD_PARTS + 2, dtype=bool)
+    train_cells = ~select & (np.arange(SPREAD_PARTS + 2) < SPREAD_PARTS)
+    block = np.where(inside, 0, -1)
+    return Scheme(cell, block, train_cells, select, np.arange(SPREAD_PARTS), np.zeros(SPREAD_PARTS, dtype=np.intp))

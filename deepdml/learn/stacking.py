@@ -1,0 +1,234 @@
+"""Held-out predictions of all candidates, their convex weights, and the refinement on held-out residuals."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deepdml.learn.candidates import CHUNK, Basis, BasisFit, Quadratic, curvature_sum, gradient_sum, sums_without_each
+from deepdml.learn.scheme import Scheme
+from deepdml.learn.tasks import Task
+from deepdml.learn.training import Inputs, TrainedGroup
+
+WEIGHT_STEPS = 6  # Newton steps for the stacking weights of a loss that is not quadratic
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """What one candidate predicts for rows its fits never saw, in common units.
+
+    Parameters
+    ----------
+    held : Tensor (j, n, o)
+        For block a and a row outside it: prediction of the snapshot of a that was chosen on the row's cell.
+    members : Tensor (m, n, o)
+        For a row inside a block: predictions of the block's m snapshots.
+    """
+
+    held: Tensor
+    members: Tensor
+
+
+def predictions_of_nets(trained: TrainedGroup, inputs: Inputs, scheme: Scheme) -> Predictions:
+    """Return the held-out predictions of a neural candidate."""
+    task, backbone = trained.group.task, trained.group.backbone
+    device = inputs.x.device
+
+    @torch.no_grad()
+    def predict(v: int, rows: Tensor) -> Tensor:
+        net = torch.tensor([int(scheme.net[v])], device=device)
+        parameters = trained.parameters[v : v + 1]
+        parts = [
+            backbone.forward(parameters, inputs.standardized(net, part[None]))[0] for part in rows.split(4 * CHUNK)
+        ]
+        return task.to_common(torch.cat(parts)[None], trained.group.units.select(net))[0]
+
+    return _collect(scheme, task.n_out, device, lambda v, cell, rows: predict(v, rows))
+
+
+def predictions_of_basis(fit: BasisFit, x: Tensor, scheme: Scheme) -> Predictions:
+    """Return the held-out predictions of a fit on a basis."""
+    features: dict[int, Tensor] = {}  # of one cell, shared by its snapshots
+
+    def predict(v: int, cell: int, rows: Tensor) -> Tensor:
+        if cell not in features:
+            features.clear()
+            features[cell] = fit.basis(x[rows])
+        return (features[cell] @ fit.coefficients[v]).float()
+
+    return _collect(scheme, fit.task.n_out, x.device, predict)
+
+
+def _collect(
+    scheme: Scheme, n_out: int, device: torch.device, predict: Callable[[int, int, Tensor], Tensor]
+) -> Predictions:
+    j, n = scheme.n_blocks, len(scheme.cell)
+    slots = [scheme.snapshots_of(block) for block in range(j)]
+    held = torch.zeros(j, n, n_out, device=device)
+    members = torch.zeros(len(slots[0]), n, n_out, device=device)
+    for cell in range(scheme.train.shape[1]):
+        rows = torch.from_numpy(np.flatnonzero(scheme.cell == cell)).to(device)
+        if not len(rows):
+            continue
+        for v in np.flatnonzero(scheme.select[:, cell]).tolist():
+            held[int(scheme.target[v]), rows] = predict(v, cell, rows)
+        block = int(scheme.block[int(rows[0])])
+        for m, v in enumerate(slots[block].tolist() if block >= 0 else []):
+            members[m, rows] = predict(v, cell, rows)
+    return Predictions(held, members)
+
+
+def simplex_weights(task: Task, predictions: list[Tensor], rows: Tensor) -> Tensor:
+    """Return convex weights (c,) that minimize the held-out loss of the weighted candidates.
+
+    Parameters
+    ----------
+    predictions : list of Tensor (m, o)
+        One per candidate, at `rows` (m,).
+    """
+    stacked = torch.stack(predictions).double()
+    weights = torch.full((len(stacked),), 1.0 / len(stacked), dtype=torch.float64, device=stacked.device)
+    for _ in range(1 if task.quadratic else WEIGHT_STEPS):
+        gradient, curvature = task.derivatives(torch.einsum("c,cmo->mo", weights, stacked), rows)
+        g = torch.einsum("cmo,mo->c", stacked, gradient) / len(rows)
+        h = torch.einsum("cmo,mor,dmr->cd", stacked, curvature, stacked) / len(rows)
+        new = _simplex_minimum(h.cpu().numpy(), (g - h @ weights).cpu().numpy())
+        change = float(np.abs(new - weights.cpu().numpy()).max())
+        weights = torch.from_numpy(new).to(stacked.device)
+        if change < 1e-4:
+            break
+    return weights
+
+
+def _simplex_minimum(h: np.ndarray, g: np.ndarray) -> np.ndarray:
+    """Return the minimizer of w'hw/2 + g'w on the simplex, by trying every set of positive weights."""
+    c = len(g)
+    h = h + 1e-9 * np.trace(h) / c * np.eye(c)
+    best, best_value = np.full(c, 1.0 / c), np.inf
+    for size in range(1, c + 1):
+        for subset in map(list, itertools.combinations(range(c), size)):
+            system = np.ones((size + 1, size + 1))
+            system[:size, :size] = h[np.ix_(subset, subset)]
+            system[-1, -1] = 0.0
+            solution = np.linalg.solve(system, np.append(-g[subset], 1.0))[:size]
+            value = 0.5 * solution @ h[np.ix_(subset, subset)] @ solution + g[subset] @ solution
+            if solution.min() >= 0 and value < best_value:
+                best, best_value = np.zeros(c), value
+                best[subset] = solution
+    return best
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """One nuisance after stacking.
+
+    Parameters
+    ----------
+    weights : Tensor (j, c)
+        Candidates' weights, from rows outside each block.
+    held : Tensor (j, n, o)
+        Stacked held-out predictions for the rows outside each block.
+    members : Tensor (m, n, o)
+        Stacked predictions of each row's own block, one per member.
+    """
+
+    task: Task
+    weights: Tensor
+    held: Tensor
+    members: Tensor
+
+    @property
+    def out(self) -> Tensor:
+        """Predictions (n, o): the mean of the members."""
+        return self.members.mean(0)
+
+
+def stack(task: Task, candidates: list[Predictions], scheme: Scheme) -> Stack:
+    """Weight the candidates by held-out loss, block by block."""
+    first = candidates[0]
+    block = torch.from_numpy(scheme.block).to(first.held.device)
+    weights = torch.ones(scheme.n_blocks, len(candidates), dtype=torch.float64, device=first.held.device)
+    held, members = torch.zeros_like(first.held), torch.zeros_like(first.members)
+    outside = torch.from_numpy(covered(scheme)).to(first.held.device)
+    for a in range(scheme.n_blocks):
+        if len(candidates) > 1:
+            rows = torch.nonzero(outside[a])[:, 0]
+            weights[a] = simplex_weights(task, [c.held[a, rows] for c in candidates], rows)
+        inside = block == a
+        for weight, candidate in zip(weights[a].tolist(), candidates, strict=True):
+            held[a].add_(candidate.held[a], alpha=weight)
+            members[:, inside] += weight * candidate.members[:, inside]
+    return Stack(task, weights, held, members)
+
+
+def covered(scheme: Scheme) -> np.ndarray:
+    """Return which rows have a held-out prediction for each block (j, n)."""
+    marks = np.stack([scheme.select[scheme.snapshots_of(a)].any(0) for a in range(scheme.n_blocks)])
+    return np.asarray(marks[:, scheme.cell])
+
+
+@dataclass(frozen=True, slots=True)
+class Boost:
+    """Ridge fits on held-out residuals, one per fold.
+
+    Parameters
+    ----------
+    coefficients : Tensor (k, f, o)
+        Added to the stacked prediction of the fold's rows.
+    """
+
+    basis: Basis
+    coefficients: Tensor
+
+    def added(self, x: Tensor, fold: Tensor) -> Tensor:
+        """Return the refinement (n, o) of every row, each from its own fold's fit."""
+        added = torch.zeros(len(x), self.coefficients.shape[2], dtype=torch.float64, device=x.device)
+        for k, coefficient in enumerate(self.coefficients):
+            rows = torch.nonzero(fold == k)[:, 0]
+            added[rows] = self.basis(x[rows]) @ coefficient
+        return added
+
+
+def boost(
+    stacked: Stack, basis: Basis, x: Tensor, scheme: Scheme, fold: Tensor, fold_block: np.ndarray, penalty: float
+) -> Boost:
+    """Fit one Newton step on a basis to held-out residuals, for every fold on all rows but the fold.
+
+    Rows outside the fold's block carry the residuals of the block's own snapshots; the other folds of its block those
+    of their final prediction. Neither has seen the fold.
+    """
+    task = stacked.task
+    outer = [_quadratic_outside(stacked, basis, x, scheme, a) for a in range(scheme.n_blocks)]
+    coefficients = []
+    for a in range(scheme.n_blocks):
+        folds = np.flatnonzero(fold_block == a)
+        if len(folds) == 1:
+            coefficients.append((folds[0], outer[a].minimize(penalty, task.n_out)))
+            continue
+        inner = [_quadratic_of(task, basis, x, stacked.out, torch.nonzero(fold == k)[:, 0]) for k in folds.tolist()]
+        others = sums_without_each(inner, outer[a])
+        coefficients += [(k, part.minimize(penalty, task.n_out)) for k, part in zip(folds, others, strict=True)]
+    return Boost(basis, torch.stack([b for _, b in sorted(coefficients, key=lambda pair: int(pair[0]))]))
+
+
+def _quadratic_outside(stacked: Stack, basis: Basis, x: Tensor, scheme: Scheme, a: int) -> Quadratic:
+    rows = torch.from_numpy(np.flatnonzero(covered(scheme)[a])).to(x.device)
+    return _quadratic_of(stacked.task, basis, x, stacked.held[a], rows)
+
+
+def _quadratic_of(task: Task, basis: Basis, x: Tensor, out: Tensor, rows: Tensor) -> Quadratic:
+    size = basis.n_features * task.n_out
+    total = Quadratic(
+        torch.zeros(size, size, dtype=torch.float64, device=x.device),
+        torch.zeros(size, dtype=torch.float64, device=x.device),
+    )
+    for part in rows.split(CHUNK):
+        features = basis(x[part])
+        gradient, curvature = task.derivatives(out[part].double(), part)
+        total = total + Quadratic(curvature_sum(features.float(), curvature), gradient_sum(features, gradient))
+    return total

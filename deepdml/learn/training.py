@@ -1,0 +1,337 @@
+"""The one training loop: all nets of all tasks, candidates and folds step together.
+
+Each net draws its own minibatches from its own rows, is averaged over the last tenth of its steps, is judged on its own
+held-out rows and leaves the loop when it stops improving.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deepdml.learn.backbones import Backbone
+from deepdml.learn.scheme import Scheme
+from deepdml.learn.tasks import Task, Units
+
+BETAS = (0.9, 0.999)
+WARM_UP = 50  # steps
+CHECK = 50  # steps between looks at the held-out loss
+LOOK_BACK = 5  # checks over which a net has to gain
+GAIN = 0.1  # a net stops when it gained less than this over sqrt(n), relative to its loss
+JUDGED = 4096  # held-out rows that judge a snapshot; more add cost, not information
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How long and how fast nets train.
+
+    Parameters
+    ----------
+    lr : float
+        Constant rate after the warm-up.
+    batch : int
+        Rows of a minibatch.
+    min_steps, max_steps : int
+        Bounds on the steps; between them the held-out loss decides.
+    """
+
+    lr: float
+    batch: int
+    min_steps: int
+    max_steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class NetGroup:
+    """One neural candidate for one task: as many nets as the scheme has.
+
+    Parameters
+    ----------
+    name : str
+        Name of the candidate.
+    linear : Tensor (s, 1 + p, o)
+        Linear fits, in the units of the nets, from which the nets start.
+    decay : float
+        Decoupled weight decay, per unit of the rate.
+    """
+
+    name: str
+    task: Task
+    backbone: Backbone
+    units: Units
+    linear: Tensor
+    decay: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedGroup:
+    """The snapshots of a candidate.
+
+    Parameters
+    ----------
+    parameters : Tensor (v, n_parameters)
+        One row per snapshot of the scheme.
+    steps : Tensor (v,)
+        Step at which each snapshot was taken; 0 is the start, the linear fit.
+    loss : Tensor (v,)
+        Its held-out loss in the net's units.
+    epochs : Tensor (v,)
+        `steps` in passes over the net's training rows.
+    """
+
+    group: NetGroup
+    parameters: Tensor
+    steps: Tensor
+    loss: Tensor
+    epochs: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The covariates and each net's standardization.
+
+    Parameters
+    ----------
+    x : Tensor (n, p), float32
+    mean, scale : Tensor (s, 1, p)
+        Moments over the training rows of each net; the scale of a constant column is 1.
+    """
+
+    x: Tensor
+    mean: Tensor
+    scale: Tensor
+
+    @classmethod
+    def over_training_rows(cls, x: Tensor, scheme: Scheme) -> Inputs:
+        """Compute the moments of each net's training rows from one pass over the cells."""
+        cells = scheme.train.shape[1]
+        shift = x[: min(len(x), 1000)].double().mean(0)
+        count, total, square = (
+            torch.zeros(cells, 1),
+            torch.zeros(cells, x.shape[1]).double(),
+            torch.zeros(cells, x.shape[1]).double(),
+        )
+        for c in range(cells):
+            rows = torch.from_numpy(np.flatnonzero(scheme.cell == c)).to(x.device)
+            for part in rows.split(20_000):
+                values = x[part].double() - shift
+                total[c] += values.sum(0).cpu()
+                square[c] += values.square().sum(0).cpu()
+            count[c] = len(rows)
+        train = torch.from_numpy(scheme.train).double()
+        size = train @ count.double()
+        mean = train @ total / size
+        variance = (train @ square / size - mean.square()).clamp_min(0.0)
+        scale = torch.where(variance > 1e-12 * (mean.square() + 1e-12), variance.sqrt(), torch.ones_like(variance))
+        return cls(x, (mean + shift.cpu()).float()[:, None].to(x.device), scale.float()[:, None].to(x.device))
+
+    def standardized(self, nets: Tensor, rows: Tensor) -> Tensor:
+        """Return standardized covariates (s, b, p) of `rows` (s, b), each net by its own moments."""
+        values = self.x[rows.reshape(-1)].view(*rows.shape, self.x.shape[1])
+        return values.sub_(self.mean[nets]).div_(self.scale[nets])
+
+
+def train(
+    inputs: Inputs,
+    groups: list[NetGroup],
+    scheme: Scheme,
+    schedule: Schedule,
+    seeds: np.random.SeedSequence,
+    report: Callable[[int, int, float], None],
+) -> list[TrainedGroup]:
+    """Train every net of every group in one loop.
+
+    Parameters
+    ----------
+    report : callable
+        Called at each look with the step, the nets still training and their mean held-out loss.
+
+    Returns
+    -------
+    list of TrainedGroup
+        In the order of `groups`.
+    """
+    return _Loop(inputs, groups, scheme, schedule, seeds).run(report)
+
+
+class _Loop:
+    """State of the loop. Axis r: the nets of all groups one after the other, group by group."""
+
+    def __init__(
+        self, inputs: Inputs, groups: list[NetGroup], scheme: Scheme, schedule: Schedule, seeds: np.random.SeedSequence
+    ) -> None:
+        self.inputs, self.groups, self.scheme, self.schedule = inputs, groups, scheme, schedule
+        self.device = inputs.x.device
+        s, device = scheme.n_nets, inputs.x.device
+        self.rows = [torch.from_numpy(rows) for rows in scheme.train_rows()]
+        self.width = max(g.backbone.n_parameters for g in groups)
+        start, batch = seeds.spawn(2)
+        starts = [torch.Generator().manual_seed(int(v)) for v in start.generate_state(s * len(groups), np.uint64) >> 1]
+        self.streams = [
+            _Stream(self.rows[r % s], torch.Generator().manual_seed(int(v)))
+            for r, v in enumerate(batch.generate_state(s * len(groups), np.uint64) >> 1)
+        ]
+        flats = [g.backbone.start(g.linear, starts[i * s : (i + 1) * s]) for i, g in enumerate(groups)]
+        self.flat = torch.cat([torch.nn.functional.pad(f, (0, self.width - f.shape[1])) for f in flats]).to(device)
+        marks = [
+            torch.nn.functional.pad(g.backbone.decayed() * g.decay, (0, self.width - g.backbone.n_parameters))
+            for g in groups
+        ]
+        self.decay = torch.stack(marks).repeat_interleave(s, 0).to(device)
+        self.group = torch.arange(len(groups)).repeat_interleave(s)
+        self.net = torch.arange(s).repeat(len(groups))
+        self.judged = self._judged_rows()
+
+    def _judged_rows(self) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """For each net: held-out rows (e,), weights of its snapshots' means (v, e), and its snapshots (v,)."""
+        judged = []
+        for net in range(self.scheme.n_nets):
+            snapshots = np.flatnonzero(self.scheme.net == net)
+            parts = [self.scheme.rows_of_cells(self.scheme.select[v]) for v in snapshots]
+            parts = [rows[:: math.ceil(len(rows) / JUDGED)] for rows in parts]
+            weights = torch.block_diag(*[torch.full((1, len(rows)), 1.0 / len(rows)) for rows in parts])
+            judged.append(
+                (torch.from_numpy(np.concatenate(parts)), weights.to(self.device), torch.from_numpy(snapshots))
+            )
+        return judged
+
+    def run(self, report: Callable[[int, int, float], None]) -> list[TrainedGroup]:
+        """Train until every snapshot is taken.
+
+        A snapshot stops looking on its own held-out losses alone: one that waited for, or was cut off by, the other
+        snapshot of its net would depend on the block it predicts. A net leaves the loop with its last snapshot.
+        """
+        snapshots = _Snapshots(len(self.groups), len(self.scheme.net), self.flat)
+        active = torch.arange(len(self.group))
+        flat, average = self.flat, self.flat.clone()
+        first, second = torch.zeros_like(flat), torch.zeros_like(flat)
+        step = 0
+        while True:
+            loss = self._look(average, active, snapshots, step)
+            keep = [k for k, r in enumerate(active.tolist()) if snapshots.looking[self._slots(r)].any()]
+            report(step, len(keep), loss)
+            if not keep:
+                break
+            if len(keep) < len(active):
+                active = active[keep]
+                flat, average, first, second = (v[keep] for v in (flat, average, first, second))
+            step = self._steps(step, active, flat, average, first, second)
+        return [self._trained(i, snapshots) for i in range(len(self.groups))]
+
+    def _slots(self, r: int) -> tuple[int, Tensor]:
+        """Return the group and the snapshots (v,) of net r."""
+        return int(self.group[r]), self.judged[int(self.net[r])][2]
+
+    def _steps(self, step: int, active: Tensor, flat: Tensor, average: Tensor, first: Tensor, second: Tensor) -> int:
+        """Take CHECK steps in place and return the number of steps taken since the start."""
+        rows = torch.stack([self.streams[r].draw(CHECK * self.schedule.batch) for r in active.tolist()])
+        rows = rows.view(len(active), CHECK, self.schedule.batch).to(self.device)
+        runs = self._runs(active)
+        decay = self.decay[active]
+        for k in range(CHECK):
+            step += 1
+            lr = self.schedule.lr * min(1.0, step / WARM_UP)
+            gradient = self._gradient(flat, runs, active, rows[:, k])
+            first.lerp_(gradient, 1 - BETAS[0])
+            second.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
+            root = second.sqrt().div_(math.sqrt(1 - BETAS[1] ** step)).add_(1e-8)
+            flat.addcmul_(flat, decay, value=-lr).addcdiv_(first, root, value=-lr / (1 - BETAS[0] ** step))
+            average.lerp_(flat, min(1.0, 10.0 / step))
+        return step
+
+    def _runs(self, active: Tensor) -> list[tuple[NetGroup, slice]]:
+        """Return the stretches of active nets that share a group."""
+        group = self.group[active]
+        runs = []
+        for i, g in enumerate(self.groups):
+            where = torch.nonzero(group == i)[:, 0]
+            if len(where):
+                runs.append((g, slice(int(where[0]), int(where[-1]) + 1)))
+        return runs
+
+    def _gradient(self, flat: Tensor, runs: list[tuple[NetGroup, slice]], active: Tensor, rows: Tensor) -> Tensor:
+        """Return the gradient of each net's mean minibatch loss, shape of `flat`."""
+        gradient = torch.zeros_like(flat)
+        for g, run in runs:
+            nets = self.net[active[run]].to(self.device)
+            leaf = flat[run, : g.backbone.n_parameters].detach().requires_grad_()
+            out = g.backbone.forward(leaf, self.inputs.standardized(nets, rows[run]))
+            loss = g.task.loss(out, rows[run], g.units.select(nets)).mean(1).sum()
+            (gradient[run, : g.backbone.n_parameters],) = torch.autograd.grad(loss, leaf)
+        return gradient
+
+    @torch.no_grad()
+    def _look(self, average: Tensor, active: Tensor, snapshots: _Snapshots, step: int) -> float:
+        """Judge the averaged nets on their held-out rows, keep what improved, and return the mean loss."""
+        means = []
+        for k, r in enumerate(active.tolist()):
+            g, net = self.groups[int(self.group[r])], self.net[r : r + 1].to(self.device)
+            rows, weights, _ = self.judged[int(self.net[r])]
+            rows = rows[None].to(self.device)
+            out = g.backbone.forward(average[k : k + 1, : g.backbone.n_parameters], self.inputs.standardized(net, rows))
+            losses = (weights @ g.task.loss(out, rows, g.units.select(net))[0]).double().cpu()
+            i, slots = self._slots(r)
+            for v, loss in zip(slots.tolist(), losses.tolist(), strict=True):
+                if snapshots.looking[i, v]:
+                    snapshots.offer(i, v, step, loss, average[k])
+                    snapshots.looking[i, v] = not self._finished(snapshots.history[i][v], step)
+            means.append(float(losses.mean()))
+        return float(np.mean(means))
+
+    def _finished(self, history: list[float], step: int) -> bool:
+        """Whether a snapshot has reached its last step or its held-out loss stopped gaining."""
+        if step >= self.schedule.max_steps or not math.isfinite(history[-1]):
+            return True
+        if step < self.schedule.min_steps or len(history) <= LOOK_BACK:
+            return False
+        gain = min(history[:-LOOK_BACK]) - min(history[-LOOK_BACK:])
+        return gain < GAIN / math.sqrt(len(self.inputs.x)) * abs(history[-1])
+
+    def _trained(self, i: int, snapshots: _Snapshots) -> TrainedGroup:
+        size = torch.tensor([len(self.rows[net]) for net in self.scheme.net], dtype=torch.float64)
+        g, steps = self.groups[i], snapshots.step[i]
+        parameters = snapshots.parameters[i, :, : g.backbone.n_parameters]
+        return TrainedGroup(g, parameters, steps, snapshots.loss[i], steps * self.schedule.batch / size)
+
+
+class _Snapshots:
+    """The best averaged parameters of every snapshot so far; axes are group and snapshot."""
+
+    def __init__(self, groups: int, snapshots: int, like: Tensor) -> None:
+        self.parameters = like.new_zeros(groups, snapshots, like.shape[1])
+        self.loss = torch.full((groups, snapshots), math.inf, dtype=torch.float64)
+        self.step = torch.zeros(groups, snapshots, dtype=torch.long)
+        self.looking = torch.ones(groups, snapshots, dtype=torch.bool)
+        self.history: list[list[list[float]]] = [[[] for _ in range(snapshots)] for _ in range(groups)]
+
+    def offer(self, i: int, v: int, step: int, loss: float, parameters: Tensor) -> None:
+        """Take the parameters for snapshot v of group i if their held-out loss is the least so far."""
+        self.history[i][v].append(loss)
+        if loss < float(self.loss[i, v]):
+            self.parameters[i, v], self.loss[i, v], self.step[i, v] = parameters, loss, step
+
+
+class _Stream:
+    """A net's rows in random order, pass after pass, from its own generator."""
+
+    def __init__(self, rows: Tensor, generator: torch.Generator) -> None:
+        self.rows, self.generator = rows, generator
+        self.left = rows[:0]
+
+    def draw(self, count: int) -> Tensor:
+        """Return the next `count` rows."""
+        drawn = list(self._passes(count))
+        return torch.cat(drawn)
+
+    def _passes(self, count: int) -> Iterator[Tensor]:
+        while count > 0:
+            if not len(self.left):
+                self.left = self.rows[torch.randperm(len(self.rows), generator=self.generator)]
+            taken, self.left = self.left[:count], self.left[count:]
+            count -= len(taken)
+            yield taken

@@ -1,0 +1,154 @@
+"""The treatment given the covariates: what kind it is, its cross-fitted law, and where overlap fails."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepdml.design.data import ModelData
+from deepdml.errors import OptionError, OverlapError
+
+Float = NDArray[np.float64]
+Int = NDArray[np.intp]
+
+MAX_LEVELS = 10  # a numeric treatment with more distinct rows is continuous unless the user says otherwise
+NODES = 40  # residual quantiles of the quadrature
+CLIP = 0.01  # propensities below it are raised to it, or to a tenth of the level's share where that is less
+SCALE_FLOOR = 0.05  # the conditional sd of T is at least this share of its root mean square
+DETERMINED = 1e-4  # share of T's variance left given x, below which T is a function of x
+GRID = 2_001  # points at which a transformed treatment is tabulated
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """A discrete treatment: its distinct structural rows (m, d), and the level of each row (n,)."""
+
+    rows: Float
+    codes: Int
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """One continuous treatment T (n,), and the structural row as a function of it, tabulated at `grid` (g,)."""
+
+    values: Float
+    grid: Float
+    grid_rows: Float
+    affine: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Vector:
+    """Several continuous structural columns: their values (n, v) and their places among the d columns."""
+
+    values: Float
+    columns: Int
+
+
+Treatment = Levels | Scalar | Vector
+
+
+def classify(data: ModelData, kind: str) -> Treatment:
+    """Say what kind of treatment the structural columns are built from.
+
+    Parameters
+    ----------
+    kind : {"auto", "discrete", "continuous"}
+
+    Raises
+    ------
+    OptionError
+        When a categorical treatment is called continuous, or one with a level per row discrete.
+    """
+    if kind != "continuous":
+        rows, codes = np.unique(data.t, axis=0, return_inverse=True)
+        categorical = data.treatment is None
+        if len(rows) <= MAX_LEVELS or kind == "discrete" or (categorical and len(rows) <= len(data.y) / 20):
+            if len(rows) > len(data.y) / 20:
+                raise OptionError(
+                    f"treatment='discrete', but {', '.join(data.treatment_names)} has {len(rows):,} distinct values in "
+                    f"{len(data.y):,} rows; a level needs 20 rows or more. Use treatment='continuous'."
+                )
+            return Levels(rows, codes.reshape(-1))
+    elif data.treatment is None:
+        raise OptionError(
+            "treatment='continuous', but the treatment is categorical; use treatment='discrete' or 'auto'."
+        )
+    return _continuous(data)
+
+
+def _continuous(data: ModelData) -> Scalar | Vector:
+    varying = np.flatnonzero(np.ptp(data.t, axis=0) > 0)
+    if len(varying) == 1:
+        values = data.t[:, varying[0]]
+        ends = np.array([np.argmin(values), np.argmax(values)])
+        return Scalar(values, values[ends], data.t[ends], True)
+    if data.treatment is None or data.treatment.shape[1] != 1:
+        return Vector(data.t[:, varying], varying)
+    values = _base(data.treatment[:, 0], data.t[:, varying])
+    unique, first = np.unique(values, return_index=True)
+    pick = np.unique(np.linspace(0, len(unique) - 1, GRID).round().astype(int))
+    return Scalar(values, unique[pick], data.t[first[pick]], False)
+
+
+def _base(raw: Float, columns: Float) -> Float:
+    """Return the first column that is a monotone function of the raw treatment (a log, say), else the raw treatment."""
+    order = np.argsort(raw, kind="stable")
+    for column in columns.T:
+        step = np.diff(column[order])
+        if np.all(step >= 0) or np.all(step <= 0):
+            return np.ascontiguousarray(column)
+    return raw
+
+
+def clip_propensities(probabilities: Float, codes: Int) -> tuple[Float, float]:
+    """Raise small propensities to the bound and rescale rows to one; return them and the share of rows touched.
+
+    Raises
+    ------
+    OverlapError
+        When more than half of the rows are touched.
+    """
+    share = np.bincount(codes, minlength=probabilities.shape[1]) / len(codes)
+    bound = np.minimum(CLIP, 0.1 * share)
+    low = probabilities < bound
+    touched = float(low.any(1).mean())
+    if touched > 0.5:
+        raise OverlapError(
+            f"the covariates predict the treatment almost perfectly in {touched:.0%} of the rows (a level has a "
+            f"propensity under {CLIP:g}), so there is no overlap to compare within. Drop covariates that are "
+            "consequences or copies of the treatment, or restrict the sample to rows where every level can occur."
+        )
+    clipped = np.maximum(probabilities, bound)
+    return clipped / clipped.sum(1, keepdims=True), touched
+
+
+def floor_scale(scale: Float, name: str, total_variance: float) -> tuple[Float, float]:
+    """Floor the conditional sd of a continuous treatment; return it and the share of rows floored.
+
+    Raises
+    ------
+    OverlapError
+        When the covariates explain all of the treatment's variance.
+    """
+    root = float(np.sqrt(np.mean(scale**2)))
+    if root**2 < DETERMINED * total_variance:
+        raise OverlapError(
+            f"the covariates explain {1 - root**2 / total_variance:.4%} of the variance of {name!r}, so nothing of it "
+            "is left to identify its coefficient. Drop covariates that are consequences or copies of the treatment."
+        )
+    bound = SCALE_FLOOR * root
+    return np.maximum(scale, bound), float(np.mean(scale < bound))
+
+
+def residual_nodes(standardized: Float) -> tuple[Float, Float]:
+    """Return nodes and weights (m,) of a law with mean zero and variance one from standardized residuals (n,).
+
+    Nodes are the means of equal-probability bins, stretched to unit variance.
+    """
+    ordered = np.sort(standardized)
+    nodes = np.array([part.mean() for part in np.array_split(ordered, min(NODES, len(ordered)))])
+    nodes = nodes - nodes.mean()
+    return nodes / np.sqrt(np.mean(nodes**2)), np.full(len(nodes), 1.0 / len(nodes))
