@@ -1,0 +1,186 @@
+"""What a fit leaves behind, in the form Results work on: names, a record, nets, and arrays by row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepdml.errors import DataError
+from deepdml.families import Family
+from deepdml.learn.influence import FitRecord, Influence, TrainedNets
+
+if TYPE_CHECKING:
+    from deepdml.design.data import Design, ModelData
+
+Float = NDArray[np.float64]
+Codes = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The arrays by row; they go when a Results drops its data.
+
+    Parameters
+    ----------
+    y : (n,) array
+        Outcomes in the user's units.
+    t : (n, d) array
+        Structural rows.
+    x : (n, p) float32 array or None
+        Covariates; None after loading, for a file does not hold them.
+    weights : (n,) array or None
+        Sampling weights.
+    groups : (n, g) array of int, or None
+        Cluster codes the folds were drawn with.
+    treatment : (n, v) array or None
+        The raw treatment variables behind `t`.
+    rows : (n,) array of int
+        Positions of the kept rows in the user's data.
+    index : (n,) array
+        Their labels.
+    folds : (n_rep, n) array of int
+        Fold of each row in each repetition.
+    repetitions : tuple of Influence
+        The cross-fitted pieces of each repetition.
+    """
+
+    y: Float
+    t: Float
+    x: NDArray[np.float32] | None
+    weights: Float | None
+    groups: Codes | None
+    treatment: NDArray[Any] | None
+    rows: Codes
+    index: NDArray[Any]
+    folds: Codes
+    repetitions: tuple[Influence, ...]
+
+    def __post_init__(self) -> None:
+        n, d = self.t.shape
+        expected = {"y": (n,), "rows": (n,), "index": (n,), "folds": (len(self.repetitions), n)}
+        for name, shape in expected.items():
+            if getattr(self, name).shape != shape:
+                raise DataError(f"{name} has shape {getattr(self, name).shape}, but {shape} is needed for {n:,} rows")
+        for name in ("weights", "groups", "treatment", "x"):
+            value = getattr(self, name)
+            if value is not None and value.shape[0] != n:
+                raise DataError(f"{name} has {value.shape[0]:,} rows, but the fit has {n:,}")
+        for piece in self.repetitions:
+            width = piece.theta.shape[-1]
+            shapes = (piece.theta.shape, piece.score.shape, piece.lambda_inverse.shape)
+            if shapes != ((n, width), (n, width), (n, width, width)) or width < d:
+                raise DataError(
+                    f"theta, score and lambda_inverse have shapes {shapes}, which don't fit {n:,} rows and {d} columns"
+                )
+
+    @property
+    def theta(self) -> Float:
+        """Coefficients of each row, the mean over repetitions: (n, d)."""
+        return np.asarray(np.mean([piece.theta for piece in self.repetitions], axis=0))
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A fit without its user-facing side.
+
+    Parameters
+    ----------
+    y_name, t_names, x_names, group_names, treatment_names : str or tuple of str
+        Names of the outcome, structural columns, covariates, cluster variables and raw treatments.
+    term_columns : dict
+        Columns of `t` that belong to each term of the formula.
+    n, n_total : int
+        Rows used, and rows of the user's data.
+    missing : dict
+        Variables with missing or infinite values, each with its number of rows.
+    weighted : bool
+        Whether sampling weights were given.
+    family : Family
+        The outcome family.
+    record : FitRecord
+        What the fit did.
+    design : Design
+        Formula and encodings, for new data.
+    nets : TrainedNets or None
+        The predictors of theta for new data.
+    rows : Rows or None
+        Arrays by row; None once dropped.
+    """
+
+    y_name: str
+    t_names: tuple[str, ...]
+    x_names: tuple[str, ...]
+    group_names: tuple[str, ...]
+    treatment_names: tuple[str, ...]
+    term_columns: dict[str, slice]
+    n: int
+    n_total: int
+    missing: dict[str, int]
+    weighted: bool
+    family: Family
+    record: FitRecord
+    design: Design
+    nets: TrainedNets | None
+    rows: Rows | None
+
+    def need_rows(self, purpose: str) -> Rows:
+        """Return the arrays by row, or say why they are gone."""
+        if self.rows is None:
+            raise DataError(
+                f"{purpose} needs the arrays of the fit, which remove_data() or save(remove_data=True) dropped; "
+                "use the Results before that."
+            )
+        return self.rows
+
+    def without_rows(self) -> Fit:
+        """Return the same fit without its arrays by row."""
+        return replace(self, rows=None)
+
+
+def collect(
+    data: ModelData,
+    family: Family,
+    repetitions: tuple[Influence, ...],
+    folds: Codes,
+    record: FitRecord,
+    nets: TrainedNets | None,
+) -> Fit:
+    """Return the Fit of a model's data and what was learned from them.
+
+    Raises
+    ------
+    DataError
+        If shapes don't fit together.
+    """
+    rows = Rows(
+        y=data.y,
+        t=data.t,
+        x=data.x,
+        weights=data.weights,
+        groups=data.groups,
+        treatment=data.treatment,
+        rows=data.rows,
+        index=data.index,
+        folds=np.atleast_2d(folds),
+        repetitions=repetitions,
+    )
+    return Fit(
+        y_name=data.y_name,
+        t_names=tuple(data.t_names),
+        x_names=tuple(data.x_names),
+        group_names=tuple(data.group_names),
+        treatment_names=tuple(data.treatment_names),
+        term_columns=dict(data.term_columns),
+        n=data.y.shape[0],
+        n_total=data.n_total,
+        missing=dict(data.missing),
+        weighted=data.weights is not None,
+        family=family,
+        record=record,
+        design=data.design,
+        nets=nets,
+        rows=rows,
+    )

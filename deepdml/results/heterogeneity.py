@@ -1,0 +1,73 @@
+"""Descriptive summaries of the coefficient functions over the rows of the fit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Float = NDArray[np.float64]
+
+_BARS = "▁▂▃▄▅▆▇█"
+_QUANTILES = (0.05, 0.25, 0.50, 0.75, 0.95)
+
+
+def describe(theta: Float, names: tuple[str, ...], weights: Float | None, bins: int = 16) -> pd.DataFrame:
+    """Return mean, sd, quantiles, share positive and a text histogram of each coefficient.
+
+    Parameters
+    ----------
+    theta : (n, d) array
+        Cross-fitted coefficients of each row.
+    names : tuple of str
+        Names of the d coefficients.
+    weights : (n,) array or None
+        Sampling weights.
+    bins : int
+        Characters in the histogram.
+
+    Returns
+    -------
+    DataFrame
+        One row per coefficient. The histogram runs from the 1st to the 99th percentile, rows outside in its ends.
+    """
+    rows = [_describe_one(column, weights, bins) for column in theta.T]
+    return pd.DataFrame(rows, index=pd.Index(names, name="coefficient"))
+
+
+def _describe_one(values: Float, weights: Float | None, bins: int) -> dict[str, float | str]:
+    mean = float(np.average(values, weights=weights))
+    sd = float(np.sqrt(np.average((values - mean) ** 2, weights=weights)))
+    points = _quantiles(values, weights, (*_QUANTILES, 0.01, 0.99))
+    quantiles = {f"{100 * q:g}%": float(v) for q, v in zip(_QUANTILES, points, strict=False)}
+    share = float(np.average(values > 0, weights=weights))
+    return {
+        "mean": mean,
+        "sd": sd,
+        **quantiles,
+        "share_positive": share,
+        "histogram": sparkline(values, weights, points[-2:], bins),
+    }
+
+
+def _quantiles(values: Float, weights: Float | None, levels: tuple[float, ...]) -> Float:
+    """Return quantiles: interpolated without weights, of the weighted distribution function with them."""
+    if weights is None:
+        return np.asarray(np.quantile(values, levels))
+    return np.asarray(np.quantile(values, levels, weights=weights, method="inverted_cdf"))
+
+
+def sparkline(values: Float, weights: Float | None, ends: Float, bins: int) -> str:
+    """Return a histogram in one line of text; values that are all equal fill one bar.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> sparkline(np.array([0.0, 1.0, 1.0, 2.0]), None, np.array([0.0, 2.0]), 3)
+    '▄█▄'
+    """
+    if not ends[1] > ends[0]:
+        return _BARS[-1]
+    counts = np.histogram(np.clip(values, *ends), bins=bins, range=(float(ends[0]), float(ends[1])), weights=weights)[0]
+    heights = np.ceil(counts / counts.max() * len(_BARS)).astype(int)
+    return "".join(_BARS[max(height, 1) - 1] for height in heights)

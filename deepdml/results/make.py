@@ -1,0 +1,80 @@
+"""Where a fit becomes Results."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepdml.errors import OverlapWarning, unknown_option
+from deepdml.estimands import AverageCoefficient
+from deepdml.families import Family
+from deepdml.learn.influence import FitRecord, Influence, TrainedNets
+from deepdml.results.diagnostics import regularization_notes
+from deepdml.results.estimation import covariance_spec, estimate, influence_values
+from deepdml.results.fit import collect
+from deepdml.results.results import Results
+
+if TYPE_CHECKING:
+    from deepdml.design.data import ModelData
+
+
+def make_results(
+    data: ModelData,
+    family: Family,
+    repetitions: tuple[Influence, ...],
+    folds: NDArray[np.intp],
+    record: FitRecord,
+    nets: TrainedNets | None,
+    cov_type: str = "HC1",
+    cov_kwds: dict[str, Any] | None = None,
+    model: object = None,
+) -> Results:
+    """Return the Results of a fit: the average coefficient with its covariance.
+
+    Parameters
+    ----------
+    data : ModelData
+        The arrays and names of the fit.
+    family : Family
+        The outcome family.
+    repetitions : tuple of Influence
+        The cross-fitted pieces of each repetition.
+    folds : (n_rep, n) or (n,) array of int
+        Fold of each row.
+    record : FitRecord
+        What the fit did.
+    nets : TrainedNets or None
+        The predictors of theta for new data.
+    cov_type : str
+        "HC0", "HC1" or "cluster".
+    cov_kwds : dict, optional
+        "groups" (unless `data` has them) and "use_correction".
+    model : object, optional
+        The model; only handed on as `Results.model`.
+
+    Returns
+    -------
+    Results
+
+    Warns
+    -----
+    OverlapWarning
+        When propensities were clipped or Lambda floored in more than one per cent of rows.
+    InferenceWarning
+        For few clusters, and where the folds split clusters.
+    """
+    options = dict(cov_kwds or {})
+    for key in options:
+        if key not in ("groups", "use_correction"):
+            raise unknown_option("entry of cov_kwds", key, ("groups", "use_correction"))
+    fit = collect(data, family, repetitions, folds, record, nets)
+    for note in regularization_notes(record):
+        warnings.warn(note, OverlapWarning, stacklevel=2)
+    groups = None if data.groups is not None else options.get("groups")
+    spec = covariance_spec(fit, cov_type, groups, bool(options.get("use_correction", True)))
+    estimand = AverageCoefficient()
+    estimates = estimate(fit, estimand.labels(fit.t_names), influence_values(fit, estimand), spec)
+    return Results(fit, estimand, estimates, model)

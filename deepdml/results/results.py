@@ -1,0 +1,376 @@
+"""Results: the regression table of a fit, in statsmodels' words."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Literal, cast
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from statsmodels.base.wrapper import ResultsWrapper
+from statsmodels.stats.contrast import ContrastResults, WaldTestResults
+
+from deepdml.errors import OptionError
+from deepdml.estimands import Estimand
+from deepdml.results import pairwise, storage
+from deepdml.results.diagnostics import Diagnostics
+from deepdml.results.estimation import Estimates, covariance_spec, estimate
+from deepdml.results.fit import Fit
+from deepdml.results.heterogeneity import describe
+from deepdml.results.linear import LinearTests, model_info, restrictions
+from deepdml.results.prediction import predict
+from deepdml.results.summary import Summary, summarize
+
+if TYPE_CHECKING:
+    from statsmodels.stats.contrast import MultiCompResult
+
+
+Float = NDArray[np.float64]
+Path = str | os.PathLike[str]
+
+
+class Results(ResultsWrapper):  # type: ignore[misc]  # statsmodels ships no types
+    """Estimates of one estimand with their covariance; statsmodels' names, types and conventions.
+
+    Built by ``make_results`` and ``load``. Tests are normal, not t: `use_t` is False.
+
+    Parameters
+    ----------
+    fit : Fit
+        What the fit left behind.
+    estimand : Estimand
+        What is reported.
+    estimates : Estimates
+        The numbers.
+    model : object, optional
+        The model that was fitted; a small stand-in with names and formula otherwise.
+    """
+
+    _wrap_attrs: ClassVar[dict[str, str]] = {"normalized_cov_params": "cov"}
+
+    def __init__(self, fit: Fit, estimand: Estimand, estimates: Estimates, model: object = None) -> None:
+        terms = fit.term_columns if estimates.labels == fit.t_names else None
+        info = model_info(fit.design.formula, fit.y_name, estimates.labels, terms)
+        d = len(fit.t_names)
+        has_intercept = "Intercept" in fit.t_names
+        super().__init__(LinearTests(info, estimates, nobs=fit.n, df_model=d - has_intercept, df_resid=fit.n - d))
+        self.__doc__ = type(self).__doc__
+        self._fit = fit
+        self._estimand = estimand
+        self._estimates = estimates
+        self._model = model
+
+    def __dir__(self) -> list[str]:
+        return sorted({*object.__dir__(self), *dir(self._results)} - {"llf"})
+
+    def __repr__(self) -> str:
+        fit = self._fit
+        return f"<Results: {self._estimand.name}, {fit.design.formula!r}, family {fit.record.family}, {fit.n:,} rows>"
+
+    # The table
+
+    @property
+    def params(self) -> pd.Series:
+        """Estimates, one per coefficient."""
+        return self._series(self._results.params)
+
+    @property
+    def bse(self) -> pd.Series:
+        """Standard errors."""
+        return self._series(self._results.bse)
+
+    @property
+    def tvalues(self) -> pd.Series:
+        """Estimates over standard errors: z values."""
+        return self._series(self._results.tvalues)
+
+    @property
+    def pvalues(self) -> pd.Series:
+        """Two-sided p-values of zero, from the normal distribution."""
+        return self._series(self._results.pvalues)
+
+    @property
+    def model(self) -> Any:
+        """The fitted model; after loading a stand-in with formula, endog_names, exog_names and data."""
+        return self._model if self._model is not None else self._results.model
+
+    def conf_int(self, alpha: float = 0.05, cols: list[str] | list[int] | None = None) -> pd.DataFrame:
+        """Return confidence intervals at level 1 - alpha, as a frame with columns 0 and 1.
+
+        Parameters
+        ----------
+        alpha : float
+            Between 0 and 1.
+        cols : list of names or positions, optional
+            Only these coefficients.
+        """
+        _check_alpha(alpha)
+        frame = pd.DataFrame(self._results.conf_int(alpha), index=list(self._estimates.labels))
+        if cols is None:
+            return frame
+        return frame.loc[cols] if all(isinstance(c, str) for c in cols) else frame.iloc[cols]
+
+    def cov_params(
+        self, r_matrix: Any = None, column: Any = None, scale: float | None = None, cov_p: Any = None, other: Any = None
+    ) -> Any:
+        """Return the covariance of the estimates as a frame, or an array for a contrast or a selection of columns.
+
+        The arguments are those of statsmodels; `scale` has no effect: there is no error variance to scale.
+        """
+        matrix = self._results.cov_params(r_matrix=r_matrix, column=column, scale=scale, cov_p=cov_p, other=other)
+        return self._results.model.data.wrap_output(matrix, "cov") if r_matrix is None and column is None else matrix
+
+    def summary(
+        self, yname: str | None = None, xname: list[str] | None = None, title: str | None = None, alpha: float = 0.05
+    ) -> Summary:
+        """Return the table with its head and notes; it has as_text, as_latex, as_html and as_csv.
+
+        Parameters
+        ----------
+        yname : str, optional
+            Name of the outcome.
+        xname : list of str, optional
+            Names of the coefficients.
+        title : str, optional
+            Title of the table.
+        alpha : float
+            One minus the level of the intervals.
+        """
+        _check_alpha(alpha)
+        return summarize(self._results, self._fit, self._estimates, self._estimand.name, yname, xname, title, alpha)
+
+    # Tests
+
+    def t_test(self, r_matrix: Any, cov_p: Any = None, use_t: bool | None = None) -> ContrastResults:
+        """Return a z test of each linear hypothesis, e.g. ``"C(arm)[T.b] = C(arm)[T.c]"``; arguments of statsmodels."""
+        return self._results.t_test(self._restrictions(r_matrix), cov_p=cov_p, use_t=use_t)
+
+    def wald_test(
+        self,
+        r_matrix: Any,
+        cov_p: Any = None,
+        invcov: Any = None,
+        use_f: bool | None = None,
+        df_constraints: int | None = None,
+        scalar: bool = True,
+    ) -> ContrastResults:
+        """Return a joint chi-squared test of linear hypotheses; arguments as in statsmodels."""
+        hypothesis = self._restrictions(r_matrix)
+        return self._results.wald_test(
+            hypothesis, cov_p=cov_p, invcov=invcov, use_f=use_f, df_constraints=df_constraints, scalar=scalar
+        )
+
+    def f_test(self, r_matrix: Any, cov_p: Any = None, invcov: Any = None) -> ContrastResults:
+        """Return a joint F test of linear hypotheses; arguments as in statsmodels."""
+        return self._results.f_test(self._restrictions(r_matrix), cov_p=cov_p, invcov=invcov)
+
+    def wald_test_terms(
+        self,
+        skip_single: bool = False,
+        extra_constraints: Any = None,
+        combine_terms: list[str] | None = None,
+        scalar: bool = True,
+    ) -> WaldTestResults:
+        """Return a joint test for each term of the formula; arguments as in statsmodels."""
+        return self._results.wald_test_terms(
+            skip_single=skip_single, extra_constraints=extra_constraints, combine_terms=combine_terms, scalar=scalar
+        )
+
+    def t_test_pairwise(
+        self,
+        term_name: str,
+        method: str | list[str] = "hs",
+        alpha: float = 0.05,
+        factor_labels: list[str] | None = None,
+    ) -> MultiCompResult:
+        """Return tests of all pairs of levels of a categorical term, with p-values corrected for their number.
+
+        Parameters
+        ----------
+        term_name : str
+            The term as in the formula, e.g. ``"C(arm)"``.
+        method : str or list of str
+            Corrections, as in statsmodels' multipletests.
+        alpha : float
+            Level of the corrected decisions.
+        factor_labels : list of str, optional
+            Names of all levels, the reference first if there is one.
+        """
+        if self._estimates.labels != self._fit.t_names:
+            raise OptionError("t_test_pairwise() compares levels of a term, and these estimates are not coefficients.")
+        return pairwise.t_test_pairwise(
+            self._results, self._fit.term_columns, self._fit.t_names, term_name, method, alpha, factor_labels
+        )
+
+    # Rows
+
+    @property
+    def theta(self) -> pd.DataFrame:
+        """Each row's own coefficients, n x d: cross-fitted, the mean over repetitions, without intervals."""
+        rows = self._fit.need_rows("theta")
+        names = list(self._fit.t_names)
+        return pd.DataFrame(rows.theta[:, : len(names)], index=pd.Index(rows.index), columns=names)
+
+    @property
+    def psi(self) -> pd.DataFrame:
+        """Influence values of each row, n x q, the mean over repetitions; if n_rep is 1 they average to `params`."""
+        rows = self._fit.need_rows("psi")
+        return pd.DataFrame(self._psi.mean(axis=0), index=pd.Index(rows.index), columns=list(self._estimates.labels))
+
+    def predict(
+        self,
+        new_data: object = None,
+        which: Literal["mean", "linear", "theta"] = "mean",
+        context: Mapping[str, Any] | None = None,
+    ) -> pd.Series | pd.DataFrame:
+        """Return predictions of the outcome or the coefficients.
+
+        Parameters
+        ----------
+        new_data : DataFrame or other table, optional
+            Encoded with the categories and statistics of the fit and passed through the nets. Without it, the
+            cross-fitted predictions of the fit's own rows.
+        which : {"mean", "linear", "theta"}
+            E[y | t, x] in the units of the outcome, t' theta(x), or theta(x) itself (which needs no treatment columns).
+        context : dict, optional
+            Arrays and functions the formula names beside the columns.
+
+        Returns
+        -------
+        Series, or DataFrame for "theta", with the index of the data
+        """
+        return predict(self._fit, new_data, which, context)
+
+    def hte(self) -> pd.DataFrame:
+        """Return mean, sd, quantiles, share positive and a text histogram of theta over rows, one row per coefficient.
+
+        Descriptive: theta is smoothed and estimated, so its spread is not the spread of the true effects, and its mean
+        is not `params`. For inference on heterogeneity project psi on covariates.
+        """
+        rows = self._fit.need_rows("hte()")
+        return describe(rows.theta[:, : len(self._fit.t_names)], self._fit.t_names, rows.weights)
+
+    @property
+    def diagnostics(self) -> Diagnostics:
+        """Out-of-fold fit of every nuisance, overlap, eigenvalues of Lambda, shares regularized, best epochs."""
+        return Diagnostics(self._fit.record)
+
+    # Other covariances, and files
+
+    def get_robustcov_results(
+        self, cov_type: str = "HC1", use_t: bool | None = None, *, groups: object = None, use_correction: bool = True
+    ) -> Results:
+        """Return the same estimates with another covariance; nothing is trained again.
+
+        Parameters
+        ----------
+        cov_type : str
+            "HC0", "HC1" or "cluster".
+        use_t : bool, optional
+            Only False or None: the tests are normal.
+        groups : array, Series, list of these, or DataFrame
+            Cluster labels for each row of the data (or each row kept), several for clustering in several ways. Without
+            them, those the folds were drawn with.
+        use_correction : bool
+            Whether clustered covariances get statsmodels' small-sample factor.
+
+        Warns
+        -----
+        InferenceWarning
+            For few clusters, and where the folds of the fit split clusters.
+        """
+        if use_t:
+            raise OptionError(
+                "use_t=True is not available: estimates are means of influence values and tests are normal."
+            )
+        spec = covariance_spec(self._fit, cov_type, groups, use_correction)
+        estimates = estimate(self._fit, self._estimates.labels, self._psi, spec)
+        return Results(self._fit, self._estimand, estimates, self._model)
+
+    def remove_data(self) -> None:
+        """Drop the arrays by row and the model, in place; the table, tests and predictions for new data stay."""
+        self._fit = self._fit.without_rows()
+        self._estimates = self._estimates.without_rows()
+        self._model = None
+        self._results.cov_kwds.pop("groups", None)
+
+    def save(self, fname: Path | IO[bytes], remove_data: bool = False) -> None:
+        """Write a zip of JSON, npy and safetensors that `load` reads; an existing file is replaced.
+
+        Covariates are not saved: nothing a Results computes needs them.
+
+        Parameters
+        ----------
+        fname : path or binary file
+        remove_data : bool
+            Whether to leave out the arrays by row.
+        """
+        if remove_data:
+            storage.save(fname, self._fit.without_rows(), self._estimand, self._estimates.without_rows())
+        else:
+            storage.save(fname, self._fit, self._estimand, self._estimates)
+
+    @classmethod
+    def load(cls, fname: Path | IO[bytes]) -> Results:
+        """Read what `save` wrote; never unpickles and never imports torch."""
+        return storage.load(fname)
+
+    # The attributes of deep-inference's results; LinearTests says why they are absent where they are
+
+    @property
+    def mu_hat(self) -> float:
+        """Estimate of the treatment's coefficient."""
+        return float(self._results.params[self._treatment])
+
+    @property
+    def se(self) -> float:
+        """Its standard error."""
+        return float(self._results.bse[self._treatment])
+
+    @property
+    def ci_lower(self) -> float:
+        """Lower end of its 95 % interval."""
+        return float(self._results.conf_int()[self._treatment, 0])
+
+    @property
+    def ci_upper(self) -> float:
+        """Upper end of its 95 % interval."""
+        return float(self._results.conf_int()[self._treatment, 1])
+
+    @property
+    def theta_hat(self) -> Float:
+        """Each row's coefficients, (n, 2)."""
+        self._treatment  # noqa: B018  # refuses where the names don't exist
+        return cast(Float, self.theta.to_numpy())
+
+    @property
+    def psi_values(self) -> Float:
+        """Influence values of the treatment's coefficient, (n,)."""
+        return cast(Float, self.psi.to_numpy()[:, self._treatment])
+
+    @property
+    def _treatment(self) -> int:
+        """Position of the only treatment column."""
+        names = self._fit.t_names
+        if len(names) != 2 or names[0] != "Intercept" or self._estimates.labels != names:
+            raise AttributeError("only for an intercept and one treatment")
+        return 1
+
+    @property
+    def _psi(self) -> Float:
+        """Influence values of each repetition, (n_rep, n, q)."""
+        self._fit.need_rows("psi")
+        return cast(Float, self._estimates.psi)
+
+    def _series(self, values: Float) -> pd.Series:
+        return pd.Series(values, index=list(self._estimates.labels))
+
+    def _restrictions(self, hypothesis: Any) -> Any:
+        return restrictions(hypothesis, list(self._estimates.labels))
+
+
+def _check_alpha(alpha: float) -> None:
+    if not 0 < alpha < 1:
+        raise OptionError(f"alpha is {alpha!r}; it must be between 0 and 1, 0.05 for 95 % intervals.")

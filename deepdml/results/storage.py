@@ -1,0 +1,312 @@
+"""Saved Results: a zip of JSON, npy and safetensors that other programs can read too.
+
+``meta.json`` holds names, formula, record and settings; ``arrays/*.npy`` the arrays; ``nets.safetensors`` the trained
+nets. Reading never unpickles, so a file cannot run code. Covariates are left out: they may be huge, and no number of
+a Results needs them.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import struct
+import zipfile
+import zlib
+from dataclasses import asdict, fields
+from pathlib import Path as FilePath
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+
+from deepdml.errors import DeepDMLError, ResultsFileError
+from deepdml.estimands import AverageCoefficient, Estimand
+from deepdml.families import registered
+from deepdml.inference import CovarianceResult
+from deepdml.learn.influence import (
+    DiscreteLaw,
+    FitRecord,
+    Influence,
+    LocationScaleLaw,
+    NuisanceFit,
+    TrainedNets,
+    TreatmentLaw,
+)
+from deepdml.results import plain
+from deepdml.results.estimation import CovarianceSpec, Estimates
+from deepdml.results.fit import Fit, Rows
+
+if TYPE_CHECKING:
+    from deepdml.results.results import Results
+
+Path = str | os.PathLike[str]
+Arrays = dict[str, NDArray[Any]]
+
+FORMAT = "deepdml-results"
+VERSION = 1
+
+# what reading a damaged zip, JSON, npy or safetensors file can raise, in its bytes or in what they say
+_DAMAGE = (
+    zipfile.BadZipFile,
+    SafetensorError,
+    zlib.error,
+    struct.error,
+    NotImplementedError,
+    RuntimeError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    OSError,
+    OverflowError,
+    MemoryError,
+)
+
+_ESTIMANDS: dict[str, type[Estimand]] = {AverageCoefficient.name: AverageCoefficient}
+_LAWS: dict[str, type[DiscreteLaw] | type[LocationScaleLaw]] = {
+    "discrete": DiscreteLaw,
+    "location-scale": LocationScaleLaw,
+}
+_ROW_ARRAYS = ("y", "t", "weights", "groups", "treatment", "rows", "folds")
+_PIECES = ("theta", "score", "lambda_inverse")
+
+
+def save(target: Path | IO[bytes], fit: Fit, estimand: Estimand, estimates: Estimates) -> None:
+    """Write a Results' parts; a file on disk appears whole or not at all.
+
+    Parameters
+    ----------
+    target : path or binary file
+    fit, estimand, estimates
+        The parts.
+    """
+    if hasattr(target, "write"):
+        _write(target, fit, estimand, estimates)
+        return
+    path = FilePath(target)
+    partial = path.with_name(path.name + ".part")
+    try:
+        _write(partial, fit, estimand, estimates)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load(source: Path | IO[bytes]) -> Results:
+    """Read saved Results, without torch and without unpickling.
+
+    Parameters
+    ----------
+    source : path or binary file
+
+    Returns
+    -------
+    Results
+
+    Raises
+    ------
+    ResultsFileError
+        If the file is damaged, of another format, or written by a newer version.
+    FileNotFoundError
+        If there is no such file.
+    """
+    if isinstance(source, str | os.PathLike):
+        # opened apart from reading, so that "no such file" stays what it is
+        with open(source, "rb") as handle:
+            return _load(handle, repr(os.fspath(source)))
+    return _load(source, "this file")
+
+
+def _load(handle: IO[bytes], shown: str) -> Results:
+    """Return the Results in an open file that messages call `shown`."""
+    # results.py imports this module
+    from deepdml.results.results import Results
+
+    try:
+        with zipfile.ZipFile(handle) as archive:
+            meta = _read_meta(archive, shown)
+            names = [name for name in archive.namelist() if name.startswith("arrays/")]
+            arrays = {name.removeprefix("arrays/").removesuffix(".npy"): _read_array(archive, name) for name in names}
+            nets = _read_nets(archive, meta)
+        return Results(_fit(meta, arrays, nets), _ESTIMANDS[meta["estimand"]](), _estimates(meta, arrays))
+    except ResultsFileError:
+        raise
+    except _DAMAGE as error:
+        own = isinstance(error, DeepDMLError | zipfile.BadZipFile)
+        reason = str(error) if own else f"{type(error).__name__}: {error}"
+        raise ResultsFileError(
+            f"{shown} is damaged or not a file of saved Results ({reason}). Save it again from the fit."
+        ) from error
+
+
+# Writing
+
+
+def _write(target: Any, fit: Fit, estimand: Estimand, estimates: Estimates) -> None:
+    meta, arrays = _describe(fit, estimand, estimates)
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr("meta.json", json.dumps(plain.encode(meta), indent=1, allow_nan=False), zipfile.ZIP_DEFLATED)
+        for name, array in arrays.items():
+            with archive.open(f"arrays/{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
+        if fit.nets is not None:
+            archive.writestr(
+                "nets.safetensors",
+                safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in fit.nets.arrays.items()}),
+            )
+
+
+def _describe(fit: Fit, estimand: Estimand, estimates: Estimates) -> tuple[dict[str, Any], Arrays]:
+    """Return what goes to JSON and what to npy."""
+    covariance, spec = estimates.covariance, estimates.spec
+    meta: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "names": {key: getattr(fit, key) for key in ("y_name", "t_names", "x_names", "group_names", "treatment_names")},
+        "terms": {name: [s.start, s.stop] for name, s in fit.term_columns.items()},
+        "n": fit.n,
+        "n_total": fit.n_total,
+        "missing": fit.missing,
+        "weighted": fit.weighted,
+        "family": fit.family.name,
+        "record": asdict(fit.record),
+        "design": fit.design.to_dict(),
+        "nets": None if fit.nets is None else fit.nets.config,
+        "estimand": estimand.name,
+        "labels": estimates.labels,
+        "covariance": {key: getattr(covariance, key) for key in ("cov_type", "description", "n_clusters", "notes")},
+        "spec": {key: getattr(spec, key) for key in ("cov_type", "group_names", "use_correction")},
+        "index": None,
+        "laws": [],
+    }
+    arrays: Arrays = {"params": estimates.params, "covariance": covariance.matrix}
+    if fit.rows is not None and estimates.psi is not None:
+        arrays |= _row_arrays(fit.rows) | {"psi": estimates.psi}
+        if spec.groups is not None:
+            arrays["cluster_codes"] = spec.groups
+        meta["laws"] = [_law_kind(piece.law) for piece in fit.rows.repetitions]
+        if fit.rows.index.dtype.kind in "iufbUM":
+            arrays["index"] = fit.rows.index
+        else:
+            meta["index"] = [plain.label(value) for value in fit.rows.index]
+    return meta, arrays
+
+
+def _row_arrays(rows: Rows) -> Arrays:
+    """Return the arrays by row, each repetition's pieces under its number."""
+    found = {name: getattr(rows, name) for name in _ROW_ARRAYS}
+    for r, piece in enumerate(rows.repetitions):
+        found |= {f"{r}/{name}": getattr(piece, name) for name in _PIECES}
+        if piece.law is not None:
+            found |= {f"{r}/law/{f.name}": np.asarray(getattr(piece.law, f.name)) for f in fields(piece.law)}
+    # object arrays would need pickle; raw treatments that are not numbers are therefore left out
+    return {name: array for name, array in found.items() if array is not None and array.dtype.kind in "iufbUM"}
+
+
+def _law_kind(law: TreatmentLaw | None) -> str | None:
+    return next((kind for kind, cls in _LAWS.items() if isinstance(law, cls)), None)
+
+
+# Reading
+
+
+def _read_meta(archive: zipfile.ZipFile, shown: str) -> dict[str, Any]:
+    """Return the JSON part after checking format and version."""
+    if "meta.json" not in archive.namelist():
+        raise ResultsFileError(f"{shown} is a zip file, but not of saved Results.")
+    meta = plain.decode(json.loads(archive.read("meta.json")))
+    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+        raise ResultsFileError(f"{shown} is not a file of saved Results.")
+    if meta["version"] > VERSION:
+        raise ResultsFileError(
+            f"{shown} has format version {meta['version']}, this deepdml reads up to {VERSION}. "
+            "Update deepdml to read it."
+        )
+    return meta
+
+
+def _read_array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
+    with archive.open(name) as member:
+        array = np.asarray(np.lib.format.read_array(io.BytesIO(member.read()), allow_pickle=False))
+    return array
+
+
+def _read_nets(archive: zipfile.ZipFile, meta: dict[str, Any]) -> TrainedNets | None:
+    if meta["nets"] is None:
+        return None
+    return TrainedNets(safetensors.numpy.load(archive.read("nets.safetensors")), meta["nets"])
+
+
+def _fit(meta: dict[str, Any], arrays: Arrays, nets: TrainedNets | None) -> Fit:
+    """Return the Fit of a file."""
+    # design brings formulaic; nothing before this point needs it
+    from deepdml.design.data import Design
+
+    families = registered()
+    if meta["family"] not in families:
+        raise ResultsFileError(
+            f"family {meta['family']!r} is not registered here; import the module that defines it, then load again."
+        )
+    names: dict[str, Any] = {
+        key: value if isinstance(value, str) else tuple(value) for key, value in meta["names"].items()
+    }
+    return Fit(
+        **names,
+        term_columns={name: slice(*ends) for name, ends in meta["terms"].items()},
+        n=meta["n"],
+        n_total=meta["n_total"],
+        missing=meta["missing"],
+        weighted=meta["weighted"],
+        family=families[meta["family"]](),
+        record=_record(meta["record"]),
+        design=Design.from_dict(meta["design"]),
+        nets=nets,
+        rows=_rows(meta, arrays) if "y" in arrays else None,
+    )
+
+
+def _record(values: dict[str, Any]) -> FitRecord:
+    nuisances = tuple(NuisanceFit(**nuisance) for nuisance in values["nuisances"])
+    tuples = {key: tuple(values[key]) for key in ("hidden", "notes", "history")}
+    return FitRecord(**{**values, **tuples, "nuisances": nuisances})
+
+
+def _rows(meta: dict[str, Any], arrays: Arrays) -> Rows:
+    """Return the arrays by row of a file."""
+    pieces = []
+    for r, kind in enumerate(meta["laws"]):
+        law = None if kind is None else _law(_LAWS[kind], arrays, r)
+        pieces.append(Influence(**{name: arrays[f"{r}/{name}"] for name in _PIECES}, law=law))
+    index = arrays["index"] if meta["index"] is None else plain.labels(meta["index"])
+    found: dict[str, Any] = {name: arrays.get(name) for name in _ROW_ARRAYS}
+    return Rows(**found, x=None, index=index, repetitions=tuple(pieces))
+
+
+def _law(cls: type[DiscreteLaw] | type[LocationScaleLaw], arrays: Arrays, r: int) -> TreatmentLaw:
+    values: dict[str, Any] = {f.name: arrays[f"{r}/law/{f.name}"] for f in fields(cls)}
+    if "affine" in values:
+        values["affine"] = bool(values["affine"])
+    return cls(**values)
+
+
+def _estimates(meta: dict[str, Any], arrays: Arrays) -> Estimates:
+    """Return the estimates of a file as they were, not computed again: the last bits depend on the machine."""
+    stored = meta["covariance"]
+    covariance = CovarianceResult(
+        arrays["covariance"],
+        stored["cov_type"],
+        stored["description"],
+        tuple(stored["n_clusters"]),
+        tuple(stored["notes"]),
+    )
+    spec = CovarianceSpec(
+        meta["spec"]["cov_type"],
+        arrays.get("cluster_codes"),
+        tuple(meta["spec"]["group_names"]),
+        meta["spec"]["use_correction"],
+    )
+    return Estimates(tuple(meta["labels"]), arrays["params"], covariance, spec, arrays.get("psi"))

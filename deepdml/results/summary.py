@@ -1,0 +1,133 @@
+"""The summary table: statsmodels' layout, with a head and a foot of our own."""
+
+from __future__ import annotations
+
+import html
+import textwrap
+from typing import TYPE_CHECKING
+
+from statsmodels.iolib.summary import Summary as StatsmodelsSummary
+from statsmodels.iolib.summary import d_or_f, summary_return
+
+from deepdml.errors import list_rows
+from deepdml.results.diagnostics import regularization_notes
+from deepdml.results.estimation import Estimates
+from deepdml.results.fit import Fit
+
+if TYPE_CHECKING:
+    from deepdml.results.linear import LinearTests
+
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "&": r"\&",
+        "%": r"\%",
+        "$": r"\$",
+        "#": r"\#",
+        "_": r"\_",
+        "{": r"\{",
+        "}": r"\}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "|": r"\textbar{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+    }
+)
+
+
+class Summary(StatsmodelsSummary):  # type: ignore[misc]  # statsmodels ships no types
+    """A statsmodels Summary whose notes are escaped in LaTeX and HTML; formulas and per cents break them otherwise.
+
+    Parameters
+    ----------
+    notes : list of str
+        One line each; wrapped to the table's width in text.
+    """
+
+    def __init__(self, notes: list[str]) -> None:
+        super().__init__()
+        self.notes = notes
+        self.add_extra_txt([line for note in notes for line in _wrapped(note)])
+
+    def as_latex(self) -> str:
+        """Return the tables and notes as LaTeX."""
+        tables: str = summary_return(self.tables, return_fmt="latex")
+        return tables + "\n\n" + " \\newline\n".join(note.translate(_LATEX) for note in self.notes)
+
+    def as_html(self) -> str:
+        """Return the tables and notes as HTML."""
+        tables: str = summary_return(self.tables, return_fmt="html")
+        return tables + "<br/><br/>" + "<br/>\n".join(html.escape(note) for note in self.notes)
+
+
+def _wrapped(note: str) -> list[str]:
+    """Return a note in lines of the table's width; what follows a number is indented."""
+    return textwrap.wrap(note, width=78, subsequent_indent="    ")
+
+
+def summarize(
+    tests: LinearTests,
+    fit: Fit,
+    estimates: Estimates,
+    estimand: str,
+    yname: str | None,
+    xname: list[str] | None,
+    title: str | None,
+    alpha: float,
+) -> Summary:
+    """Return the summary of the parts of a Results; the other arguments are those of Results.summary."""
+    left, right = _head(fit, estimates, estimand)
+    summary = Summary(_foot(fit, estimates))
+    summary.add_table_2cols(
+        tests, gleft=left, gright=right, yname=yname, xname=xname, title=title or "Structural DML Results"
+    )
+    summary.add_table_params(tests, yname=yname, xname=xname, alpha=alpha, use_t=False)
+    return summary
+
+
+def _head(fit: Fit, estimates: Estimates, estimand: str) -> tuple[list[tuple[str, object]], list[tuple[str, object]]]:
+    """Return label and value pairs of the head's two columns; None is filled in by statsmodels."""
+    record = fit.record
+    left: list[tuple[str, object]] = [
+        ("Dep. Variable:", None),
+        ("Model:", ["Structural DML"]),
+        ("Family:", [record.family]),
+        ("Estimand:", [estimand]),
+        ("Lambda:", [record.strategy]),
+        ("Treatment model:", [record.treatment_model]),
+        ("Covariance Type:", [estimates.covariance.cov_type]),
+    ]
+    right: list[tuple[str, object]] = [
+        ("No. Observations:", [d_or_f(fit.n)]),
+        ("Rows dropped:", [d_or_f(fit.n_total - fit.n)]),
+        ("Df Residuals:", None),
+        ("Folds/blocks/reps:", [f"{record.n_folds} x {record.n_blocks} x {record.n_rep}"]),
+        ("Learner:", [record.learner]),
+        ("Hidden layers:", ["-".join(str(width) for width in record.hidden) or "none"]),
+        ("Seed:", [str(record.seed)]),
+    ]
+    if estimates.covariance.n_clusters:
+        left.append(("Clusters:", [" x ".join(f"{count:,}" for count in estimates.covariance.n_clusters)]))
+    return left, right
+
+
+def _foot(fit: Fit, estimates: Estimates) -> list[str]:
+    """Return the formula and the numbered notes, one line each."""
+    notes = [estimates.covariance.description]
+    if fit.weighted:
+        notes.append("Sampling weights are used in training, in the estimates and in the covariance.")
+    if fit.n_total > fit.n:
+        columns = list_rows([f"{name} ({count:,})" for name, count in fit.missing.items()])
+        notes.append(
+            f"{fit.n_total - fit.n:,} of {fit.n_total:,} rows were dropped for missing or infinite values: {columns}."
+        )
+    if fit.record.n_rep > 1:
+        notes.append(
+            f"Medians over {fit.record.n_rep} repetitions of cross-fitting; the covariance includes the variation "
+            "between them."
+        )
+    notes.append(f"Smallest eigenvalue of Lambda over the rows: {fit.record.min_eigenvalue:.3g}.")
+    notes += [*regularization_notes(fit.record), *estimates.covariance.notes, *fit.record.notes]
+    numbered = [f"[{number}] {note}" for number, note in enumerate(dict.fromkeys(notes), start=1)]
+    return ["Formula: " + fit.design.formula, "Notes:", *numbered]
