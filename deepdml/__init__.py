@@ -1,0 +1,39 @@
+"""Regression tables for deep nets: average coefficients with influence-function standard errors.
+
+Public names are imported when first used, so that importing deepdml does not import torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "DeepDML": "deepdml.model",
+    "fit": "deepdml.model",
+    "structural_dml": "deepdml.model",
+    "Results": "deepdml.results",
+    "load": "deepdml.results",
+}
+_MODULES = ("errors", "simulate", "families")
+
+__all__ = ["DeepDML", "Results", "errors", "families", "fit", "load", "simulate", "structural_dml"]
+
+if TYPE_CHECKING:
+    from deepdml import errors, families, simulate
+    from deepdml.model import DeepDML, fit, structural_dml
+    from deepdml.results import Results, load
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(f"deepdml.{name}")
+    raise AttributeError(f"module 'deepdml' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

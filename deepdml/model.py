@@ -1,0 +1,445 @@
+"""DeepDML and fit: where formula, family, learning and results meet."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from deepdml.design.data import ModelData, build_data
+from deepdml.errors import DataError, OptionError, list_rows, unknown_option
+from deepdml.families import Family, resolve_family
+from deepdml.results.linear import model_info
+
+if TYPE_CHECKING:
+    from deepdml.results import Results
+
+Auto = Literal["auto"]
+Missing = Literal["drop", "raise"]
+
+
+class DeepDML:
+    """A model: an outcome whose coefficients are functions of covariates, learned by cross-fitted nets.
+
+    Parameters
+    ----------
+    formula : str
+        ``outcome ~ structural part | covariates``. Left of the bar stands what has a coefficient, right of it what the
+        coefficients depend on: columns, globs such as ``emb_*``, arrays from `context`, and formulaic's transforms.
+    data : pandas, polars or pyarrow frame, or dict of arrays
+        Never changed.
+    family : str, deepdml family or statsmodels family
+        "gaussian" ("linear"), "logit" ("binomial") or "poisson".
+    weights : str or (n,) array, optional
+        Sampling weights: a column of `data`, or values by position.
+    missing : {"drop", "raise"}
+        What to do with rows in which a variable used is missing or infinite.
+    context : dict, optional
+        Arrays, constants and functions that the formula names beside the columns of `data`.
+
+    Raises
+    ------
+    FormulaError
+        If the formula cannot be read or names something that does not exist.
+    DataError
+        If the data cannot be used as the formula asks, or the outcome is outside the family's support.
+    OptionError
+        For an unknown family or option.
+
+    References
+    ----------
+    Farrell, Liang & Misra, "Deep Learning for Individual Heterogeneity: An Automatic Inference Framework" (2021/2025).
+    Chernozhukov et al., "Double/Debiased Machine Learning" (Econometrics Journal 2018).
+
+    Examples
+    --------
+    >>> from deepdml import DeepDML, simulate
+    >>> sim = simulate.wages(n=1000, seed=1)
+    >>> model = DeepDML(sim.formula, sim.data, "gaussian")
+    >>> model.exog_names
+    ['Intercept', 'experience']
+    >>> res = model.fit(learner="net", epochs=5, seed=1)
+    >>> res.nobs
+    1000.0
+    """
+
+    def __init__(
+        self,
+        formula: str,
+        data: Any,
+        family: object = "gaussian",
+        *,
+        weights: str | ArrayLike | None = None,
+        missing: Missing = "drop",
+        context: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.formula = formula
+        self.family: Family = resolve_family(family)
+        self._data, self._weights, self._missing, self._context = data, weights, missing, context
+        self._built: ModelData | None = self._build(None)
+
+    @classmethod
+    def from_formula(
+        cls,
+        formula: str,
+        data: Any,
+        family: object = "gaussian",
+        *,
+        weights: str | ArrayLike | None = None,
+        missing: Missing = "drop",
+        context: Mapping[str, Any] | None = None,
+    ) -> DeepDML:
+        """Return the model of a formula; the same as calling the class, under statsmodels' name."""
+        return cls(formula, data, family, weights=weights, missing=missing, context=context)
+
+    def _build(self, groups: Any) -> ModelData:
+        if self._data is None:
+            raise DataError(
+                "this model was loaded or unpickled without its data; make it again from the formula and the data."
+            )
+        built = build_data(
+            self.formula, self._data, weights=self._weights, groups=groups, missing=self._missing, context=self._context
+        )
+        self.family.check_support(built.y, built.y_name, built.index)
+        return built
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the user's data out of pickles: a Results carries what it computes from."""
+        return {**self.__dict__, "_data": None, "_weights": None, "_context": None, "_built": None}
+
+    @property
+    def arrays(self) -> ModelData:
+        """The arrays of the fit: outcome, structural rows, covariates, and how they were made."""
+        if self._built is None:
+            self._built = self._build(None)
+        return self._built
+
+    @property
+    def endog_names(self) -> str:
+        """Name of the outcome."""
+        return self.arrays.y_name
+
+    @property
+    def exog_names(self) -> list[str]:
+        """Names of the structural columns, which have coefficients."""
+        return list(self.arrays.t_names)
+
+    @property
+    def data(self) -> Any:
+        """The names that table and test tools read, as statsmodels' models have them; see `arrays` for the values."""
+        built = self.arrays
+        return model_info(self.formula, built.y_name, built.t_names, built.term_columns).data
+
+    def fit(
+        self,
+        *,
+        learner: Literal["auto", "net"] = "auto",
+        n_folds: int = 5,
+        n_rep: int = 1,
+        hidden: tuple[int, ...] | Auto = "auto",
+        epochs: int | Auto = "auto",
+        lr: float | Auto = "auto",
+        weight_decay: float | Auto = "auto",
+        ensemble: int = 1,
+        treatment: Literal["auto", "discrete", "continuous"] | ArrayLike = "auto",
+        lambda_: str = "auto",
+        cov_type: str = "HC1",
+        cov_kwds: Mapping[str, Any] | None = None,
+        seed: int | None = None,
+        device: str = "cpu",
+        n_jobs: int | None = None,
+        progress: bool | None = None,
+    ) -> Results:
+        """Cross-fit the model and return the average of every coefficient with its covariance.
+
+        Parameters
+        ----------
+        learner : {"auto", "net"}
+            "auto": nets, a linear fit and a sieve, stacked by held-out loss and refined on held-out residuals. "net":
+            one net per block with refit heads and nothing else, for known settings and comparisons.
+        n_folds : int
+            Folds; more than five nest in five blocks, whose nets they share.
+        n_rep : int
+            Repetitions of cross-fitting with new folds, aggregated by the median.
+        hidden : tuple of int or "auto"
+            Widths of the hidden layers; "auto" is (64, 32).
+        epochs : int or "auto"
+            Most passes of a net over its training rows; held-out loss stops it earlier. "auto" bounds steps instead.
+        lr : float or "auto"
+            Adam's rate.
+        weight_decay : float or "auto"
+            Decoupled weight decay of the hidden layers; "auto" falls with the number of rows.
+        ensemble : int
+            Copies of every net, from different seeds, whose predictions are averaged.
+        treatment : {"auto", "discrete", "continuous"} or array
+            Model of the treatment; an array holds known propensities: one number, or (n,) for a treatment with two
+            levels (of the larger), or (n, d - 1) of the dummy columns of one with more. "auto" takes up to ten distinct
+            structural rows as levels.
+        lambda_ : str
+            How Lambda(x) is obtained: "auto", "known design", "propensity plug-in", "moments" or
+            "location-scale quadrature".
+        cov_type : str
+            "HC0", "HC1" or "cluster".
+        cov_kwds : dict, optional
+            For "cluster": ``{"groups": ...}``, a column of the data, a list of columns or arrays of n labels. Clusters
+            are never split across folds.
+        seed : int, optional
+            Makes the fit reproducible to the bit on the same machine and number of threads; without it one is drawn and
+            recorded.
+        device : str
+            "cpu", "cuda" or another device of torch.
+        n_jobs : int, optional
+            Threads torch may use; by default its own setting.
+        progress : bool, optional
+            Whether to show a progress bar; by default where standard error is a terminal.
+
+        Returns
+        -------
+        Results
+
+        Raises
+        ------
+        OptionError
+            For an option out of range, or options that don't fit the data.
+        OverlapError
+            If the covariates determine the treatment.
+
+        Warns
+        -----
+        OverlapWarning, InferenceWarning
+            For what a referee would ask about; the summary repeats it.
+        """
+        # torch is imported here and not before: importing deepdml and reading saved results stay fast.
+        from deepdml.learn.fitting import check_device, fit, threads
+        from deepdml.learn.problem import LearnOptions
+        from deepdml.learn.progress import Progress
+        from deepdml.results import make_results
+
+        check_device(device)
+        keywords = _check_cov(cov_type, cov_kwds)
+        groups = keywords.pop("groups", None)
+        if groups is not None:
+            self._built = None
+            self._built = self._build(groups)
+        data = self.arrays
+        known = None if isinstance(treatment, str) else _known_propensities(treatment, data)
+        options = LearnOptions(
+            learner=_one_of("learner", learner, ("auto", "net")),
+            hidden=_hidden(hidden),
+            epochs=_whole("epochs", epochs),
+            lr=_positive("lr", lr),
+            weight_decay=_positive("weight_decay", weight_decay, zero=True),
+            ensemble=_whole("ensemble", ensemble) or 1,
+            treatment=_one_of("treatment", treatment, ("auto", "discrete", "continuous"))
+            if known is None
+            else "discrete",
+            known=known,
+            lambda_=lambda_,
+            device=device,
+        )
+        repetitions = _whole("n_rep", n_rep) or 1
+        seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else _seed(seed)
+        with (
+            threads(_whole("n_jobs", "auto" if n_jobs is None else n_jobs)),
+            Progress(progress, n_folds, repetitions) as report,
+        ):
+            fitted = fit(data, self.family, options, n_folds=n_folds, n_rep=repetitions, seed=seed, report=report)
+        return make_results(
+            data, self.family, fitted.repetitions, fitted.folds, fitted.record, fitted.nets, cov_type, keywords, self
+        )
+
+
+def fit(
+    formula: str,
+    data: Any,
+    family: object = "gaussian",
+    *,
+    weights: str | ArrayLike | None = None,
+    missing: Missing = "drop",
+    context: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Results:
+    """Fit a model in one call: ``DeepDML(formula, data, family, ...).fit(**options)``.
+
+    Parameters
+    ----------
+    formula, data, family, weights, missing, context
+        See `DeepDML`.
+    **options
+        See `DeepDML.fit`.
+
+    Examples
+    --------
+    >>> import deepdml
+    >>> from deepdml import simulate
+    >>> jobs = simulate.wages(n=1000, seed=1).data
+    >>> res = deepdml.fit("log_wage ~ experience | emb_*", data=jobs, learner="net", epochs=5, seed=1)
+    >>> list(res.params.index)
+    ['Intercept', 'experience']
+    """
+    allowed = [name for name in inspect.signature(DeepDML.fit).parameters if name != "self"]
+    for name in options:
+        if name not in allowed:
+            raise unknown_option("option", name, allowed)
+    return DeepDML(formula, data, family, weights=weights, missing=missing, context=context).fit(**options)
+
+
+def structural_dml(
+    Y: ArrayLike,
+    T: ArrayLike,
+    X: ArrayLike,
+    family: object = "gaussian",
+    *,
+    hidden_dims: Sequence[int] | Auto = "auto",
+    epochs: int | Auto = "auto",
+    n_folds: int = 50,
+    lr: float | Auto = "auto",
+    verbose: bool = False,
+    **options: Any,
+) -> Results:
+    """Fit arrays, with the argument names of the deep-inference package, whose code runs after changing the import.
+
+    Parameters
+    ----------
+    Y : (n,) array
+        Outcome.
+    T : (n,) or (n, k) array
+        Treatments.
+    X : (n, p) array
+        Covariates.
+    family : str, deepdml family or statsmodels family
+    hidden_dims : sequence of int or "auto"
+        `hidden` of `DeepDML.fit`.
+    epochs, n_folds, lr
+        As in `DeepDML.fit`.
+    verbose : bool
+        Whether to show the progress bar.
+    **options
+        Further options of `DeepDML.fit`.
+
+    Returns
+    -------
+    Results
+        It also answers to mu_hat, se, ci_lower, ci_upper, theta_hat and psi_values, for the treatment's coefficient.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from deepdml import structural_dml
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.standard_normal((500, 3))
+    >>> T = X[:, 0] + rng.standard_normal(500)
+    >>> Y = X[:, 0] + (1 + X[:, 1]) * T + rng.standard_normal(500)
+    >>> res = structural_dml(Y, T, X, family="linear", n_folds=5, seed=1)
+    >>> bool(res.ci_lower < 1 < res.ci_upper)
+    True
+    """
+    treatments = np.asarray(T, dtype=np.float64)
+    columns = {"T": treatments} if treatments.ndim == 1 else {f"T{j}": column for j, column in enumerate(treatments.T)}
+    covariates = np.asarray(X)
+    data = {"Y": np.asarray(Y), **columns, "X": covariates[:, None] if covariates.ndim == 1 else covariates}
+    hidden: tuple[int, ...] | Auto = "auto" if isinstance(hidden_dims, str) else tuple(hidden_dims)
+    return fit(
+        f"Y ~ {' + '.join(columns)} | X",
+        data,
+        family,
+        hidden=hidden,
+        epochs=epochs,
+        n_folds=n_folds,
+        lr=lr,
+        progress=None if verbose else False,
+        **options,
+    )
+
+
+def _check_cov(cov_type: str, cov_kwds: Mapping[str, Any] | None) -> dict[str, Any]:
+    keywords = dict(cov_kwds or {})
+    for name in keywords:
+        if name not in ("groups", "use_correction"):
+            raise unknown_option("key of cov_kwds", name, ("groups", "use_correction"))
+    clustered = str(cov_type).lower() == "cluster"
+    if clustered and keywords.get("groups") is None:
+        raise OptionError(
+            "cov_type='cluster' needs cov_kwds={'groups': ...}: a column of the data, or one label per row."
+        )
+    if not clustered and keywords.get("groups") is not None:
+        raise OptionError(f"cov_kwds has groups, but cov_type={cov_type!r} does not use them; use cov_type='cluster'.")
+    return keywords
+
+
+def _known_propensities(treatment: ArrayLike, data: ModelData) -> NDArray[np.float64]:
+    """Return known propensities (n, m) of the sorted distinct structural rows."""
+    rows = np.unique(data.t, axis=0)
+    given = np.asarray(treatment, dtype=np.float64)
+    dummies = np.flatnonzero(np.ptp(rows, axis=0) > 0)
+    width = 1 if len(rows) == 2 else len(dummies)
+    if len(rows) != width + 1:
+        raise OptionError(
+            f"known propensities need a treatment with levels, each with its own dummy; "
+            f"{', '.join(data.treatment_names)} has {len(rows):,} distinct structural rows in {len(dummies)} columns."
+        )
+    if given.ndim == 0:
+        given = np.full((len(data.y), width), given)
+    given = given[:, None] if given.ndim == 1 else given
+    if len(given) == data.n_total:
+        given = given[data.rows]
+    if given.shape != (len(data.y), width):
+        raise DataError(
+            f"known propensities have shape {np.shape(treatment)}; ({data.n_total:,},) or "
+            f"({data.n_total:,}, {width}) is needed."
+        )
+    bad = ~(np.isfinite(given).all(1) & (given > 0).all(1) & (given.sum(1) < 1))
+    if bad.any():
+        labels = list(data.index[bad])
+        raise DataError(
+            "known propensities must lie between 0 and 1 and sum to less than 1; they don't in row(s) "
+            f"{list_rows(labels)}."
+        )
+    if len(rows) == 2:
+        return np.column_stack([1.0 - given[:, 0], given[:, 0]])
+    on = rows[:, dummies]
+    if not np.isin(on, (0.0, 1.0)).all() or (on.sum(1) > 1).any():
+        raise OptionError("known propensities need dummy coding of the treatment's levels; use C(...) in the formula.")
+    return np.where(on.sum(1) == 1, given @ on.T, 1.0 - given.sum(1, keepdims=True))
+
+
+def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> Any:
+    if value not in allowed:
+        raise unknown_option(name, value, allowed)
+    return value
+
+
+def _whole(name: str, value: int | Auto) -> int | None:
+    """Return a whole number of at least 1, None for "auto"."""
+    if isinstance(value, str) and value == "auto":
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise OptionError(f"{name}={value!r} is not a whole number of at least 1.")
+    return int(value)
+
+
+def _seed(value: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
+        raise OptionError(f"seed={value!r} is not a whole number of at least 0.")
+    return int(value)
+
+
+def _positive(name: str, value: float | Auto, *, zero: bool = False) -> float | None:
+    if isinstance(value, str) and value == "auto":
+        return None
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool) and np.isfinite(value)
+    if not number or value < 0 or (value == 0 and not zero):
+        raise OptionError(f"{name}={value!r} is not a positive number{' or zero' if zero else ''}.")
+    return float(value)
+
+
+def _hidden(value: tuple[int, ...] | Auto) -> tuple[int, ...] | None:
+    if isinstance(value, str) and value == "auto":
+        return None
+    widths = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else ()
+    if not widths or not all(isinstance(w, int | np.integer) and not isinstance(w, bool) and w > 0 for w in widths):
+        raise OptionError(f"hidden={value!r} is not a tuple of positive widths such as (64, 32), nor 'auto'.")
+    return tuple(int(w) for w in widths)

@@ -1,0 +1,178 @@
+"""The `deepdml` command, end to end and in its refusals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner, Result
+
+import deepdml
+from deepdml import cli, simulate
+from deepdml.errors import OptionError
+
+# Few rows keep the tests short; what a small sample makes the fit warn of is tested elsewhere.
+pytestmark = pytest.mark.filterwarnings("ignore::deepdml.errors.DeepDMLWarning")
+
+FORMULA = "y ~ t | x_*"
+
+
+@pytest.fixture(scope="module")
+def data() -> pd.DataFrame:
+    draw = simulate.authors_example(n=400, seed=1).data
+    return draw.assign(firm=[f"firm {i % 40}" for i in range(len(draw))], weight=1.0)
+
+
+@pytest.fixture(scope="module")
+def results(data: pd.DataFrame) -> deepdml.Results:
+    return deepdml.fit(FORMULA, data, learner="net", seed=1, progress=False)
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli.main, [str(a) for a in arguments])
+
+
+def one_line(result: Result) -> str:
+    """The message of a refusal, checked to be a single line and to come with exit code 1."""
+    assert result.exit_code == 1, result.output
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("Error: ")
+    return lines[0]
+
+
+def test_fit_prints_the_table_writes_it_and_saves_the_fit(
+    data: pd.DataFrame, results: deepdml.Results, tmp_path: Path
+) -> None:
+    data.to_csv(tmp_path / "data.csv", index=False)
+    out, save = tmp_path / "table.md", tmp_path / "fit.deepdml"
+    options = ["--learner", "net", "--seed", "1", "--no-progress", "--out", out, "--save", save]
+    result = run("fit", FORMULA, tmp_path / "data.csv", *options)
+    assert result.exit_code == 0, result.output
+    assert "Intercept" in result.stdout
+    header, rule, *rows = out.read_text().splitlines()[:4]
+    assert header.split("|")[2].strip() == "coef"
+    assert set(rule) <= set("|:- ")
+    assert [row.split("|")[1].strip() for row in rows] == ["Intercept", "t"]
+    loaded = deepdml.load(save)
+    # a csv of float32 covariates reads back as float64: equal to the fit in memory up to their rounding
+    pd.testing.assert_series_equal(loaded.params, results.params, rtol=1e-3)
+
+
+def test_fit_clusters_by_every_named_column(data: pd.DataFrame, tmp_path: Path) -> None:
+    data.to_csv(tmp_path / "data.csv", index=False)
+    result = run(
+        "fit",
+        FORMULA,
+        tmp_path / "data.csv",
+        "--cluster",
+        "firm",
+        "--weights",
+        "weight",
+        "--learner",
+        "net",
+        "--seed",
+        "1",
+    )
+    assert result.exit_code == 0, result.output
+    assert "cluster" in result.stdout
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".dta", ".feather"])
+def test_every_file_type_reads_back(data: pd.DataFrame, tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"data{suffix}"
+    {
+        ".csv": lambda: data.to_csv(path, index=False),
+        ".parquet": lambda: data.to_parquet(path),
+        ".dta": lambda: data.to_stata(path, write_index=False),
+        ".feather": lambda: data.to_feather(path),
+    }[suffix]()
+    read = cli.read_data(path)
+    # csv writes the shortest decimals that give back each float32, and reads them as float64
+    pd.testing.assert_frame_equal(read, data, check_dtype=False, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "mark"),
+    [(".tex", r"\begin{tabular}"), (".html", "<table"), (".csv", "Intercept"), (".txt", "coef"), (".md", "|---")],
+)
+def test_every_table_type_holds_the_coefficients(results: deepdml.Results, suffix: str, mark: str) -> None:
+    text = cli.WRITERS[suffix](results)
+    assert mark in text
+    assert "Intercept" in text
+
+
+def test_clusters_are_one_series_or_a_frame(data: pd.DataFrame) -> None:
+    frame = data.assign(year=1)
+    assert cli.clusters(frame, ()) is None
+    one, two = cli.clusters(frame, ("firm",)), cli.clusters(frame, ("firm", "year"))
+    assert one is not None
+    assert one["groups"].equals(frame["firm"])
+    assert two is not None
+    assert list(two["groups"].columns) == ["firm", "year"]
+    with pytest.raises(OptionError, match="Did you mean 'firm'"):
+        cli.clusters(frame, ("frim",))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("data.xlsx", [], "allowed are .csv, .parquet, .dta, .feather"),
+        ("data.csv", ["--out", "table.docx"], "allowed are .tex, .html, .csv, .txt, .md"),
+        ("data.csv", ["--out", "absent/table.tex"], "no folder"),
+        ("data.csv", ["--save", "absent/fit.deepdml"], "no folder"),
+        ("data.csv", ["--cluster", "frim"], "Did you mean 'firm'"),
+        ("data.csv", ["--family", "logti"], "Did you mean 'logit'"),
+        ("data.csv", ["--weights", "absent"], "absent"),
+    ],
+)
+def test_refusals_are_one_line_and_exit_code_1(
+    data: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, options: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data.to_csv(name, index=False)
+    assert message in one_line(run("fit", FORMULA, name, *options))
+
+
+@pytest.mark.parametrize(("formula", "message"), [("y ~ t", "bar"), ("y ~ t | z_*", "z_\\*"), ("y ~ tt | x_*", "tt")])
+def test_a_formula_that_does_not_fit_the_file_is_refused_in_one_line(
+    data: pd.DataFrame, tmp_path: Path, formula: str, message: str
+) -> None:
+    data.to_csv(tmp_path / "data.csv", index=False)
+    assert message.replace("\\", "") in one_line(run("fit", formula, tmp_path / "data.csv"))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "content"), [(".parquet", b"not a table"), (".feather", b""), (".dta", b"x" * 10), (".csv", b"")]
+)
+def test_damaged_files_are_refused_in_one_line(tmp_path: Path, suffix: str, content: bytes) -> None:
+    path = tmp_path / f"data{suffix}"
+    path.write_bytes(content)
+    assert f"cannot be read as {suffix}" in one_line(run("fit", FORMULA, path))
+
+
+def test_a_file_without_rows_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("y,t,x_0\n")
+    assert "no rows" in one_line(run("fit", FORMULA, tmp_path / "data.csv"))
+
+
+def test_an_absent_file_is_a_usage_error(tmp_path: Path) -> None:
+    assert run("fit", FORMULA, tmp_path / "absent.csv").exit_code == 2
+
+
+def test_demo_prints_the_table_beside_the_published_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    households = cli._demo_data().sample(1_500, random_state=1)
+    monkeypatch.setattr(cli, "_demo_data", lambda: households)
+    result = run("demo", "--no-progress")
+    assert result.exit_code == 0, result.output
+    assert "e401k" in result.stdout
+    assert "Chernozhukov et al. (2018), n = 9,915" in result.stdout
+    assert "this fit, n = 1,500" in result.stdout
+
+
+def test_help_names_both_commands() -> None:
+    result = run("--help")
+    assert result.exit_code == 0
+    assert "demo" in result.output
+    assert "fit" in result.output

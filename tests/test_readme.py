@@ -1,0 +1,67 @@
+"""README, docs and vignettes run as printed, in order, with warnings as errors."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from deepdml import cli
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "vignettes").glob("[0-9]*.py"))]
+
+
+def blocks(document: Path, language: str) -> list[tuple[int, str]]:
+    """Return (first line, code) of the fenced blocks in a language; a script is one block of Python."""
+    text = document.read_text(encoding="utf-8")
+    if document.suffix == ".py":
+        return [(1, text)] if language == "python" else []
+    fenced = re.finditer(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [(text.count("\n", 0, match.start(1)) + 1, match.group(1)) for match in fenced]
+
+
+@pytest.fixture(autouse=True)
+def survey(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in a folder of its own that holds the survey.csv of the README's examples."""
+    monkeypatch.chdir(tmp_path)
+    matplotlib.use("agg")
+    rng = np.random.default_rng(1)
+    n = 1_500
+    age, firm = rng.integers(20, 60, n), rng.integers(0, 150, n)
+    text = rng.standard_normal((n, 8))
+    region = rng.choice(["north", "south", "west"], n)
+    trained = (rng.random(n) < 1 / (1 + np.exp(-0.5 * text[:, 0]))).astype(int)
+    wage = 2 + 0.01 * age + text[:, 0] + (0.2 + 0.1 * text[:, 1]) * trained + 0.5 * rng.standard_normal(n)
+    frame = pd.DataFrame({"wage": wage, "trained": trained, "age": age, "region": region, "firm": firm})
+    embedding = pd.DataFrame(text, columns=[f"text_{j}" for j in range(8)])
+    path = tmp_path / "survey.csv"
+    pd.concat([frame, embedding], axis=1).to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_python_runs_as_printed(document: Path) -> None:
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    for line, code in blocks(document, "python"):
+        # the blank lines make a traceback point at the line of the document
+        exec(compile("\n" * (line - 1) + code, str(document), "exec"), namespace)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_run_as_printed(document: Path) -> None:
+    for _, code in blocks(document, "console"):
+        for command in re.findall(r"^\$ deepdml (fit .+)$", code.replace("\\\n", " "), re.MULTILINE):
+            result = CliRunner().invoke(cli.main, shlex.split(command))
+            assert result.exit_code == 0, result.output
+
+
+def test_the_readme_has_examples_to_run() -> None:
+    assert len(blocks(ROOT / "README.md", "python")) >= 3
+    assert "deepdml fit" in (ROOT / "README.md").read_text(encoding="utf-8")
