@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from deepdml.learn.scheme import Scheme
@@ -139,11 +141,8 @@ def sums_without_each(parts: list[Quadratic], rest: Quadratic) -> list[Quadratic
 
     Nothing is subtracted: a rounding error of the left-out part would carry its outcomes over.
     """
-    before, after = [rest], [parts[-1]]
-    for part in parts[:-1]:
-        before.append(before[-1] + part)
-    for part in parts[-2:0:-1]:
-        after.insert(0, after[0] + part)
+    before = list(accumulate([rest, *parts[:-1]]))
+    after = list(accumulate(reversed(parts[1:])))[::-1]
     return [b + a for b, a in zip(before[:-1], after, strict=True)] + [before[-1]]
 
 
@@ -227,9 +226,9 @@ class _Newton:
         self.task, self.basis, self.x, self.scheme, self.units = task, basis, x, scheme, units
         self.shape = (scheme.n_nets, basis.n_features, task.n_out)
 
-    def _chunks(self) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """Yield (cell, rows, features), every row once."""
-        for cell in range(self.scheme.train.shape[1]):
+    def _chunks(self, used: NDArray[np.bool_]) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Yield (cell, rows, features) of the cells marked in any row of `used` (any, c), every row once."""
+        for cell in np.flatnonzero(used.any(0)).tolist():
             rows = torch.from_numpy(np.flatnonzero(self.scheme.cell == cell)).to(self.x.device)
             for part in rows.split(CHUNK):
                 yield cell, part, self.basis(self.x[part])
@@ -276,7 +275,7 @@ class _Newton:
         value = torch.zeros(s, dtype=torch.float64, device=at.device)
         if hessians is not None:
             hessians[active] = 0.0
-        for cell, rows, features in self._chunks():
+        for cell, rows, features in self._chunks(self.scheme.train[active]):
             narrow, shared = features.float(), None
             for net in (r for r in active if self.scheme.train[r, cell]):
                 units, out = self.units.select(torch.tensor([net], device=at.device)), (features @ at[net])[None]
@@ -296,7 +295,7 @@ class _Newton:
         """Return the held-out loss sums (v, l) of coefficients (s, l, f, o) on each snapshot's cells."""
         net, n_paths = self.scheme.net, paths.shape[1]
         losses = torch.zeros(len(net), n_paths, dtype=torch.float64, device=paths.device)
-        for cell, rows, features in self._chunks():
+        for cell, rows, features in self._chunks(self.scheme.select):
             for v in np.flatnonzero(self.scheme.select[:, cell]).tolist():
                 out = features @ paths[net[v]]
                 units = self.units.select(torch.full((n_paths,), int(net[v]), device=paths.device))

@@ -173,8 +173,8 @@ class _Loop:
         start, batch = seeds.spawn(2)
         starts = [torch.Generator().manual_seed(int(v)) for v in start.generate_state(s * len(groups), np.uint64) >> 1]
         self.streams = [
-            _Stream(self.rows[r % s], torch.Generator().manual_seed(int(v)))
-            for r, v in enumerate(batch.generate_state(s * len(groups), np.uint64) >> 1)
+            _Stream(rows, torch.Generator().manual_seed(int(v)))
+            for rows, v in zip(self.rows, batch.generate_state(s, np.uint64) >> 1, strict=True)
         ]
         flats = [g.backbone.start(g.linear, starts[i * s : (i + 1) * s]) for i, g in enumerate(groups)]
         self.flat = torch.cat([torch.nn.functional.pad(f, (0, self.width - f.shape[1])) for f in flats]).to(device)
@@ -229,14 +229,16 @@ class _Loop:
 
     def _steps(self, step: int, active: Tensor, flat: Tensor, average: Tensor, first: Tensor, second: Tensor) -> int:
         """Take CHECK steps in place and return the number of steps taken since the start."""
-        rows = torch.stack([self.streams[r].draw(CHECK * self.schedule.batch) for r in active.tolist()])
-        rows = rows.view(len(active), CHECK, self.schedule.batch).to(self.device)
-        runs = self._runs(active)
+        nets = self.net[active].unique()
+        rows = torch.stack([self.streams[net].draw(CHECK * self.schedule.batch) for net in nets.tolist()])
+        rows = rows.view(len(nets), CHECK, self.schedule.batch).to(self.device)
+        runs = self._runs(active, nets)
+        nets = nets.to(self.device)
         decay = self.decay[active]
         for k in range(CHECK):
             step += 1
             lr = self.schedule.lr * min(1.0, step / WARM_UP)
-            gradient = self._gradient(flat, runs, active, rows[:, k])
+            gradient = self._gradient(flat, runs, rows[:, k], self.inputs.standardized(nets, rows[:, k]))
             first.lerp_(gradient, 1 - BETAS[0])
             second.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
             root = second.sqrt().div_(math.sqrt(1 - BETAS[1] ** step)).add_(1e-8)
@@ -244,25 +246,27 @@ class _Loop:
             average.lerp_(flat, min(1.0, 10.0 / step))
         return step
 
-    def _runs(self, active: Tensor) -> list[tuple[NetGroup, slice]]:
-        """Return the stretches of active nets that share a group."""
-        group = self.group[active]
+    def _runs(self, active: Tensor, nets: Tensor) -> list[_Run]:
+        """Return the stretches of active nets that share a group, with their places among the `nets` that draw rows."""
         runs = []
         for i, g in enumerate(self.groups):
-            where = torch.nonzero(group == i)[:, 0]
+            where = torch.nonzero(self.group[active] == i)[:, 0]
             if len(where):
-                runs.append((g, slice(int(where[0]), int(where[-1]) + 1)))
+                mine = self.net[active[where]]
+                place = None if len(mine) == len(nets) else torch.searchsorted(nets, mine).to(self.device)
+                units = g.units.select(mine.to(self.device))
+                runs.append(_Run(g, slice(int(where[0]), int(where[-1]) + 1), place, units))
         return runs
 
-    def _gradient(self, flat: Tensor, runs: list[tuple[NetGroup, slice]], active: Tensor, rows: Tensor) -> Tensor:
-        """Return the gradient of each net's mean minibatch loss, shape of `flat`."""
+    def _gradient(self, flat: Tensor, runs: list[_Run], rows: Tensor, x: Tensor) -> Tensor:
+        """Return the gradient of each net's mean minibatch loss, shape of `flat`; all groups see the same minibatches."""
         gradient = torch.zeros_like(flat)
-        for g, run in runs:
-            nets = self.net[active[run]].to(self.device)
-            leaf = flat[run, : g.backbone.n_parameters].detach().requires_grad_()
-            out = g.backbone.forward(leaf, self.inputs.standardized(nets, rows[run]))
-            loss = g.task.loss(out, rows[run], g.units.select(nets)).mean(1).sum()
-            (gradient[run, : g.backbone.n_parameters],) = torch.autograd.grad(loss, leaf)
+        for run in runs:
+            backbone = run.group.backbone
+            leaf = flat[run.stretch, : backbone.n_parameters].detach().requires_grad_()
+            own, batch = (rows, x) if run.place is None else (rows[run.place], x[run.place])
+            loss = run.group.task.loss(backbone.forward(leaf, batch), own, run.units).mean(1).sum()
+            (gradient[run.stretch, : backbone.n_parameters],) = torch.autograd.grad(loss, leaf)
         return gradient
 
     @torch.no_grad()
@@ -297,6 +301,19 @@ class _Loop:
         g, steps = self.groups[i], snapshots.step[i]
         parameters = snapshots.parameters[i, :, : g.backbone.n_parameters]
         return TrainedGroup(g, parameters, steps, snapshots.loss[i], steps * self.schedule.batch / size)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Active nets of one group: their stretch of the parameters, and their places among the nets that draw rows.
+
+    `place` is None where all of them are active, so that no minibatch is copied.
+    """
+
+    group: NetGroup
+    stretch: slice
+    place: Tensor | None
+    units: Units
 
 
 class _Snapshots:
