@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from deepdml.design.data import ModelData, build_data
 from deepdml.errors import DataError, OptionError, list_rows, unknown_option
 from deepdml.families import Family, resolve_family
+from deepdml.learn.treatment import distinct_rows
 from deepdml.results.linear import model_info
 
 if TYPE_CHECKING:
@@ -371,8 +372,8 @@ def _check_cov(cov_type: str, cov_kwds: Mapping[str, Any] | None) -> dict[str, A
 
 
 def _known_propensities(treatment: ArrayLike, data: ModelData) -> NDArray[np.float64]:
-    """Return known propensities (n, m) of the sorted distinct structural rows."""
-    rows = np.unique(data.t, axis=0)
+    """Return known propensities (n, m) of the distinct structural rows, in the order in which they first appear."""
+    rows = distinct_rows(data.t).rows
     given = np.asarray(treatment, dtype=np.float64)
     dummies = np.flatnonzero(np.ptp(rows, axis=0) > 0)
     width = 1 if len(rows) == 2 else len(dummies)
@@ -399,7 +400,8 @@ def _known_propensities(treatment: ArrayLike, data: ModelData) -> NDArray[np.flo
             f"{list_rows(labels)}."
         )
     if len(rows) == 2:
-        return np.column_stack([1.0 - given[:, 0], given[:, 0]])
+        upper = np.column_stack([1.0 - given[:, 0], given[:, 0]])
+        return upper if tuple(rows[0]) < tuple(rows[1]) else upper[:, ::-1]
     on = rows[:, dummies]
     if not np.isin(on, (0.0, 1.0)).all() or (on.sum(1) > 1).any():
         raise OptionError("known propensities need dummy coding of the treatment's levels; use C(...) in the formula.")

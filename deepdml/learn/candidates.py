@@ -126,14 +126,36 @@ class Quadratic:
 
         `at` (f, o) is the point around which the quadratic was taken: the ridge shrinks the sum of both to zero.
         """
-        size = len(self.gradient)
-        f = size // n_out
-        scale = self.hessian.diagonal().mean()
-        ridge = torch.full((n_out, f), penalty, dtype=self.hessian.dtype, device=self.hessian.device) * scale
+        return Penalized.factor(self.hessian, penalty, n_out).minimize(self.gradient, at)
+
+
+@dataclass(frozen=True, slots=True)
+class Penalized:
+    """A penalized hessian, factored once for any number of gradients.
+
+    Parameters
+    ----------
+    ridge : Tensor (o, f)
+        What was added to the hessian's diagonal; next to nothing for the constants.
+    lower : Tensor (o * f, o * f)
+        Cholesky factor of the sum.
+    """
+
+    ridge: Tensor
+    lower: Tensor
+
+    @classmethod
+    def factor(cls, hessian: Tensor, penalty: float, n_out: int) -> Penalized:
+        """Add a ridge `penalty`, relative to the mean curvature, and factor."""
+        scale = hessian.diagonal().mean()
+        ridge = (penalty * scale).expand(n_out, len(hessian) // n_out).clone()
         ridge[:, 0] = 1e-10 * scale
-        gradient = self.gradient if at is None else self.gradient + ridge.reshape(-1) * at.T.reshape(-1)
-        factor = torch.linalg.cholesky(self.hessian + torch.diag(ridge.reshape(-1)))
-        return -torch.cholesky_solve(gradient[:, None], factor).view(n_out, f).T
+        return cls(ridge, torch.linalg.cholesky(hessian + torch.diag(ridge.reshape(-1))))
+
+    def minimize(self, gradient: Tensor, at: Tensor | None = None) -> Tensor:
+        """Return the move (f, o) for a gradient (o * f,) at the point `at` (f, o)."""
+        pull = gradient if at is None else gradient + (self.ridge * at.T).reshape(-1)
+        return -torch.cholesky_solve(pull[:, None], self.lower).view(self.ridge.shape).T
 
 
 def sums_without_each(parts: list[Quadratic], rest: Quadratic) -> list[Quadratic]:
@@ -243,9 +265,10 @@ class _Newton:
         value = torch.full((s,), torch.inf, dtype=torch.float64, device=at.device)
         hessians = torch.zeros(s, o * f, o * f, dtype=torch.float64, device=at.device)
         gradients = torch.zeros(s, o * f, dtype=torch.float64, device=at.device)
+        factored: dict[int, Penalized] = {}
         steps, active = torch.zeros_like(at), list(range(s))
         for iteration in range(ITERATIONS):
-            renew = iteration == 0 or (not self.task.quadratic and iteration < NEW_HESSIANS)
+            renew = iteration == 0 or (not self.task.constant_curvature and iteration < NEW_HESSIANS)
             new = self._derivatives(at, active, hessians if renew else None, iteration == 0)
             for net in list(active):
                 if iteration > 1 and float(new[1][net]) > float(value[net]) + 1e-9 * abs(float(value[net])):
@@ -253,7 +276,9 @@ class _Newton:
                     at[net] -= steps[net]
                     continue
                 gradients[net], value[net] = new[0][net], new[1][net]
-                move = Quadratic(hessians[net], gradients[net]).minimize(NEWTON_PENALTY, o, at[net])
+                if renew or net not in factored:
+                    factored[net] = Penalized.factor(hessians[net], NEWTON_PENALTY, o)
+                move = factored[net].minimize(gradients[net], at[net])
                 size = float(move.square().sum().sqrt())
                 if iteration and size < CONVERGED * (1.0 + float(at[net].abs().max())):
                     active.remove(net)
@@ -286,7 +311,7 @@ class _Newton:
                     gradient, curvature = self.task.derivatives(out, rows[None], units)
                 gradients[net] += gradient_sum(features, gradient[0])
                 if hessians is not None:
-                    if shared is None or not self.task.quadratic:
+                    if shared is None or not self.task.constant_curvature:
                         shared = curvature_sum(narrow, curvature[0])
                     hessians[net] += shared
         return gradients, value

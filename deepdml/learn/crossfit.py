@@ -71,7 +71,7 @@ def crossfit(
         Where the covariates determine the treatment.
     """
     split_seed, net_seed, spread_seed = seeds.spawn(3)
-    make = paired if options.learner == "auto" else single
+    make = single if options.learner == "net" and problem.x.shape[1] else paired
     scheme = make(plan, np.random.default_rng(split_seed))
     inputs = Inputs.over_training_rows(problem.x, scheme)
     fold = torch.from_numpy(plan.fold).to(problem.x.device)
@@ -126,7 +126,9 @@ def _law(setting: Setting, learned: tuple[Learned, ...], rng: np.random.Generato
 
 def _levels_law(setting: Setting, treatment: Levels, learned: tuple[Learned, ...]) -> Law:
     known = setting.options.known
-    if known is None:
+    if len(treatment.rows) == 1:
+        probabilities, clipped = np.ones((len(treatment.codes), 1)), 0.0
+    elif known is None:
         task = learned[1].task
         assert isinstance(task, LevelTask)
         probabilities, clipped = clip_propensities(task.probabilities(learned[1].out).cpu().numpy(), treatment.codes)

@@ -50,9 +50,9 @@ def choose_strategy(lambda_: str, family: Family, treatment: Treatment, known: b
     OptionError
         For an unknown strategy, or one that the treatment or the family rules out.
     """
-    allowed: list[Strategy] = ["known design"] if known else []
+    allowed: list[Strategy] = []
     if isinstance(treatment, Levels):
-        allowed += [] if known else ["propensity plug-in"]
+        allowed += ["known design"] if known or len(treatment.rows) == 1 else ["propensity plug-in"]
     elif isinstance(treatment, Scalar):
         smooth: list[Strategy] = ["location-scale quadrature"]
         allowed += ["moments", *smooth] if family.constant_hessian and treatment.affine else smooth

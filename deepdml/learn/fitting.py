@@ -130,6 +130,8 @@ def _record(
 
 def _treatment_model(problem: Problem, options: LearnOptions) -> str:
     if isinstance(problem.treatment, Levels):
+        if len(problem.treatment.rows) == 1:
+            return "none"
         levels = f"{len(problem.treatment.rows)} levels"
         return f"known propensities, {levels}" if options.known is not None else f"propensities, {levels}"
     if isinstance(problem.treatment, Scalar):

@@ -36,7 +36,7 @@ Report = Callable[[str, int, int, float], None]
 HIDDEN = (64, 32)
 LR = 4e-3
 BATCH = 256
-STEPS = (300, 2_000)
+STEPS = (200, 2_000)
 DECAY = 1.0  # decoupled weight decay of the nets at DECAY_ROWS rows; it falls with the number of rows
 DECAY_ROWS = 8_000
 BOOST_PENALTY = 1e-2
@@ -298,19 +298,29 @@ def _stack_linear(setting: Setting, task: Task, inner: Scheme) -> tuple[Stack, T
 
 
 def _correlations(setting: Setting, standard: Tensor, inner: Scheme) -> Tensor:
-    """Return conditional correlations (n, v, v) from standardized held-out residuals (n, v)."""
-    n, v = standard.shape
+    """Return conditional correlations (n, v, v) from standardized held-out residuals (n, v).
+
+    Rows in which the fitted ones are no correlation matrix, or nearly singular beside the average one, take the
+    average.
+    """
+    v = standard.shape[1]
     first, second = torch.triu_indices(v, v, 1, device=standard.device).unbind()
     products = standard[:, first] * standard[:, second]
-    typical = products[torch.from_numpy(inner.cell < SPREAD_PARTS).to(standard.device)].mean(0)
-    stacked, _ = _stack_linear(
-        setting, MeanTask("treatment correlation", products - typical, setting.problem.weight), inner
-    )
-    values = (stacked.out.double() + typical).clamp(-1.0, 1.0)
-    correlation = torch.eye(v, dtype=torch.float64, device=standard.device).repeat(n, 1, 1)
-    correlation[:, first, second] = values
-    correlation[:, second, first] = values
-    return correlation
+    average = products[torch.from_numpy(inner.cell < SPREAD_PARTS).to(standard.device)].mean(0).clamp(-0.999, 0.999)
+    task = MeanTask("treatment correlation", products - average, setting.problem.weight)
+    fitted = _symmetric(_stack_linear(setting, task, inner)[0].out.double() + average, v)
+    flat = _symmetric(average[None], v)
+    bound = 0.5 * torch.linalg.eigvalsh(flat)[0, 0]
+    return torch.where((torch.linalg.eigvalsh(fitted)[:, 0] < bound)[:, None, None], flat, fitted)
+
+
+def _symmetric(upper: Tensor, v: int) -> Tensor:
+    """Return matrices (n, v, v) with unit diagonal from their upper triangles (n, v (v - 1) / 2)."""
+    first, second = torch.triu_indices(v, v, 1, device=upper.device).unbind()
+    full = torch.eye(v, dtype=upper.dtype, device=upper.device).repeat(len(upper), 1, 1)
+    full[:, first, second] = upper
+    full[:, second, first] = upper
+    return full
 
 
 def _within(scheme: Scheme, a: int, rng: np.random.Generator) -> Scheme:

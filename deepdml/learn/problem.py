@@ -94,7 +94,7 @@ def pose(data: ModelData, family: Family, options: LearnOptions) -> Problem:
     center, spread = values.mean(0), values.std(0)
     treated: Task | None = None
     if isinstance(treatment, Levels):
-        if options.known is None:
+        if options.known is None and len(treatment.rows) > 1:
             codes = torch.from_numpy(treatment.codes).to(device)
             treated = LevelTask("treatment levels", codes, len(treatment.rows), weight)
     else:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepdml.design.splits import SplitPlan
+from deepdml.errors import DataError
 
 Int = NDArray[np.intp]
 Bool = NDArray[np.bool_]
@@ -97,14 +98,23 @@ def single(plan: SplitPlan, rng: np.random.Generator) -> Scheme:
 def _parted(plan: SplitPlan, rng: np.random.Generator, parts: int, nets: int) -> Scheme:
     """Cut every block into `parts`; net (a, v) trains outside block a and outside the parts v of the other blocks."""
     j = int(plan.block.max()) + 1
-    part = np.empty_like(plan.block)
+    part, dealt = np.empty_like(plan.block), 0
     for block in range(j):
         rows = np.flatnonzero(plan.block == block)
         units = np.arange(len(rows)) if plan.cluster is None else np.unique(plan.cluster[rows], return_inverse=True)[1]
-        order = rng.permutation(units.max() + 1) + rng.integers(parts)
-        part[rows] = order[units] % parts
+        order = rng.permutation(units.max() + 1)
+        part[rows] = (dealt + order[units]) % parts
+        dealt += len(order)
     cell_block, cell_part = np.divmod(np.arange(j * parts), parts)
     target, left_out = np.divmod(np.arange(j * nets), nets)
     outside = cell_block != target[:, None]
     select = outside & (cell_part == left_out[:, None])
-    return Scheme(plan.block * parts + part, plan.block, outside & ~select, select, np.arange(j * nets), target)
+    cell = plan.block * parts + part
+    used = np.bincount(cell, minlength=j * parts) > 0
+    if not ((select & used).any(1).all() and (outside & ~select & used).any(1).all()):
+        kept = "clusters" if plan.cluster is not None else "rows"
+        raise DataError(
+            f"there are too few {kept} to hold some out for stopping beside the {j} blocks of the folds; use more "
+            f"{kept} or, with at least 5 of them, n_folds=5 and learner='auto'."
+        )
+    return Scheme(cell, plan.block, outside & ~select, select, np.arange(j * nets), target)

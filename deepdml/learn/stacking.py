@@ -203,7 +203,7 @@ def boost(
     of their final prediction. Neither has seen the fold.
     """
     task = stacked.task
-    outer = [_quadratic_outside(stacked, basis, x, scheme, a) for a in range(scheme.n_blocks)]
+    outer = _quadratics_outside(stacked, basis, x, scheme)
     coefficients = []
     for a in range(scheme.n_blocks):
         folds = np.flatnonzero(fold_block == a)
@@ -216,17 +216,33 @@ def boost(
     return Boost(basis, torch.stack([b for _, b in sorted(coefficients, key=lambda pair: int(pair[0]))]))
 
 
-def _quadratic_outside(stacked: Stack, basis: Basis, x: Tensor, scheme: Scheme, a: int) -> Quadratic:
-    rows = torch.from_numpy(np.flatnonzero(covered(scheme)[a])).to(x.device)
-    return _quadratic_of(stacked.task, basis, x, stacked.held[a], rows)
+def _quadratics_outside(stacked: Stack, basis: Basis, x: Tensor, scheme: Scheme) -> list[Quadratic]:
+    """Return, for each block, the quadratic over its covered rows, with one pass over the features."""
+    task, outside = stacked.task, covered(scheme)
+    totals = [_nothing(basis, task, x.device) for _ in outside]
+    for cell in range(scheme.train.shape[1]):
+        rows = np.flatnonzero(scheme.cell == cell)
+        blocks = np.flatnonzero(outside[:, rows[0]]).tolist() if len(rows) else []
+        for part in torch.from_numpy(rows).to(x.device).split(CHUNK) if blocks else []:
+            features = basis(x[part])
+            narrow, hessian = features.float(), None
+            for a in blocks:
+                gradient, curvature = task.derivatives(stacked.held[a, part].double(), part)
+                if hessian is None or not task.constant_curvature:
+                    hessian = curvature_sum(narrow, curvature)
+                totals[a].hessian.add_(hessian)
+                totals[a].gradient.add_(gradient_sum(features, gradient))
+    return totals
+
+
+def _nothing(basis: Basis, task: Task, device: torch.device) -> Quadratic:
+    size = basis.n_features * task.n_out
+    hessian = torch.zeros(size, size, dtype=torch.float64, device=device)
+    return Quadratic(hessian, torch.zeros(size, dtype=torch.float64, device=device))
 
 
 def _quadratic_of(task: Task, basis: Basis, x: Tensor, out: Tensor, rows: Tensor) -> Quadratic:
-    size = basis.n_features * task.n_out
-    total = Quadratic(
-        torch.zeros(size, size, dtype=torch.float64, device=x.device),
-        torch.zeros(size, dtype=torch.float64, device=x.device),
-    )
+    total = _nothing(basis, task, x.device)
     for part in rows.split(CHUNK):
         features = basis(x[part])
         gradient, curvature = task.derivatives(out[part].double(), part)

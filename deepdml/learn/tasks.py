@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from deepdml.errors import DataError
 from deepdml.families.base import Family
 
 
@@ -50,6 +51,8 @@ class Task:
     """
 
     quadratic = False
+    constant_curvature = False
+    """Whether `derivatives` gives every net the same hessian, whatever its outputs and its targets."""
 
     def __init__(self, name: str, metric: str, n_out: int, weight: Tensor | None) -> None:
         self.name, self.metric, self.n_out, self.weight = name, metric, n_out, weight
@@ -103,18 +106,28 @@ class OutcomeTask(Task):
     def __init__(self, family: Family, y: Tensor, t: Tensor, constant: Tensor | None, weight: Tensor | None) -> None:
         super().__init__("outcome", f"mean {family.name} loss", t.shape[1], weight)
         self.family, self.y, self.t, self.constant = family, y, t, constant
-        self.quadratic = family.constant_hessian
+        self.quadratic = self.constant_curvature = family.constant_hessian
         self._t32 = t.float()
 
     def units(self, train: list[Tensor]) -> Units:
         means = torch.stack([self.y[rows].mean() for rows in train])
         zero, one = torch.zeros_like(means), torch.ones_like(means)
         if not self.family.constant_hessian:
+            self._check_variation(train)
             curvature = [self.family.hessian(self.family.link_of_mean(m)) for m in means]
             return Units(zero, one, 1.0 / torch.stack(curvature))
         center = means if self.constant is not None else zero
         spread = torch.stack([(self.y[rows] - c).square().mean().sqrt() for rows, c in zip(train, center, strict=True)])
         return Units(center, torch.where(spread > 0, spread, one), one)
+
+    def _check_variation(self, train: list[Tensor]) -> None:
+        for rows in train:
+            if bool((self.y[rows] == self.y[rows[0]]).all()):
+                raise DataError(
+                    f"the outcome is {float(self.y[rows[0]]):g} in all {len(rows):,} rows that one of the nets "
+                    "trains on, so its coefficients cannot be learned there. Other outcomes are too rare for this "
+                    "sample: use more rows, or another outcome."
+                )
 
     def to_common(self, out: Tensor, units: Units) -> Tensor:
         out = out * units.unit.to(out)[:, None, None]
@@ -168,6 +181,7 @@ class MeanTask(Task):
     """Conditional means of the columns of `target` (n, o) under squared error."""
 
     quadratic = True
+    constant_curvature = True
 
     def __init__(self, name: str, target: Tensor, weight: Tensor | None) -> None:
         super().__init__(name, "half mean squared error", target.shape[1], weight)
@@ -209,6 +223,8 @@ class LevelTask(Task):
 
 class ScaleTask(Task):
     """Log variances of `squares` (n, o), squared residuals with mean near one, under the Gaussian likelihood."""
+
+    constant_curvature = True
 
     def __init__(self, name: str, squares: Tensor, weight: Tensor | None) -> None:
         super().__init__(

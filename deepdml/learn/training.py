@@ -21,7 +21,7 @@ from deepdml.learn.tasks import Task, Units
 BETAS = (0.9, 0.999)
 WARM_UP = 50  # steps
 CHECK = 50  # steps between looks at the held-out loss
-LOOK_BACK = 5  # checks over which a net has to gain
+LOOK_BACK = 4  # checks over which a net has to gain
 GAIN = 0.1  # a net stops when it gained less than this over sqrt(n), relative to its loss
 JUDGED = 4096  # held-out rows that judge a snapshot; more add cost, not information
 
@@ -228,14 +228,15 @@ class _Loop:
         return int(self.group[r]), self.judged[int(self.net[r])][2]
 
     def _steps(self, step: int, active: Tensor, flat: Tensor, average: Tensor, first: Tensor, second: Tensor) -> int:
-        """Take CHECK steps in place and return the number of steps taken since the start."""
+        """Take steps up to the next look, in place, and return the number of steps taken since the start."""
+        count = min(CHECK, self.schedule.max_steps - step)
         nets = self.net[active].unique()
-        rows = torch.stack([self.streams[net].draw(CHECK * self.schedule.batch) for net in nets.tolist()])
-        rows = rows.view(len(nets), CHECK, self.schedule.batch).to(self.device)
+        rows = torch.stack([self.streams[net].draw(count * self.schedule.batch) for net in nets.tolist()])
+        rows = rows.view(len(nets), count, self.schedule.batch).to(self.device)
         runs = self._runs(active, nets)
         nets = nets.to(self.device)
         decay = self.decay[active]
-        for k in range(CHECK):
+        for k in range(count):
             step += 1
             lr = self.schedule.lr * min(1.0, step / WARM_UP)
             gradient = self._gradient(flat, runs, rows[:, k], self.inputs.standardized(nets, rows[:, k]))
@@ -259,7 +260,7 @@ class _Loop:
         return runs
 
     def _gradient(self, flat: Tensor, runs: list[_Run], rows: Tensor, x: Tensor) -> Tensor:
-        """Return the gradient of each net's mean minibatch loss, shape of `flat`; all groups see the same minibatches."""
+        """Return the gradient of each net's mean minibatch loss, shape of `flat`; shared minibatches."""
         gradient = torch.zeros_like(flat)
         for run in runs:
             backbone = run.group.backbone

@@ -13,6 +13,7 @@ from deepdml.errors import OptionError, OverlapError
 Float = NDArray[np.float64]
 Int = NDArray[np.intp]
 
+LEVEL_ROWS = 20  # rows per level, on average, that a discrete treatment needs
 MAX_LEVELS = 10  # a numeric treatment with more distinct rows is continuous unless the user says otherwise
 NODES = 40  # residual quantiles of the quadrature
 CLIP = 0.01  # propensities below it are raised to it, or to a tenth of the level's share where that is less
@@ -63,20 +64,30 @@ def classify(data: ModelData, kind: str) -> Treatment:
         When a categorical treatment is called continuous, or one with a level per row discrete.
     """
     if kind != "continuous":
-        rows, codes = np.unique(data.t, axis=0, return_inverse=True)
-        categorical = data.treatment is None
-        if len(rows) <= MAX_LEVELS or kind == "discrete" or (categorical and len(rows) <= len(data.y) / 20):
-            if len(rows) > len(data.y) / 20:
-                raise OptionError(
-                    f"treatment='discrete', but {', '.join(data.treatment_names)} has {len(rows):,} distinct values in "
-                    f"{len(data.y):,} rows; a level needs 20 rows or more. Use treatment='continuous'."
-                )
-            return Levels(rows, codes.reshape(-1))
-    elif data.treatment is None:
+        levels = distinct_rows(data.t)
+        few = len(levels.rows) <= max(len(data.y) / LEVEL_ROWS, 1)
+        if kind == "discrete" and not few:
+            raise OptionError(
+                f"treatment='discrete', but {', '.join(data.treatment_names)} has {len(levels.rows):,} distinct values "
+                f"in {len(data.y):,} rows; a level needs {LEVEL_ROWS} rows or more. Use treatment='continuous'."
+            )
+        if kind == "discrete" or (few and (data.treatment is None or len(levels.rows) <= MAX_LEVELS)):
+            return levels
+    if data.treatment is None and kind == "continuous":
         raise OptionError(
             "treatment='continuous', but the treatment is categorical; use treatment='discrete' or 'auto'."
         )
     return _continuous(data)
+
+
+def distinct_rows(t: Float) -> Levels:
+    """Return the distinct rows of t in the order in which they first appear.
+
+    A sorted order would reverse with the sign of t, and the folds with it.
+    """
+    rows, first, codes = np.unique(t, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    return Levels(rows[order], np.argsort(order)[codes.reshape(-1)])
 
 
 def _continuous(data: ModelData) -> Scalar | Vector:
@@ -146,9 +157,14 @@ def floor_scale(scale: Float, name: str, total_variance: float) -> tuple[Float, 
 def residual_nodes(standardized: Float) -> tuple[Float, Float]:
     """Return nodes and weights (m,) of a law with mean zero and variance one from standardized residuals (n,).
 
-    Nodes are the means of equal-probability bins, stretched to unit variance.
+    Nodes are the means of bins of (nearly) equal probability, stretched to unit variance. The bins are symmetric, so
+    that the nodes of -u are minus the nodes of u.
     """
-    ordered = np.sort(standardized)
-    nodes = np.array([part.mean() for part in np.array_split(ordered, min(NODES, len(ordered)))])
-    nodes = nodes - nodes.mean()
-    return nodes / np.sqrt(np.mean(nodes**2)), np.full(len(nodes), 1.0 / len(nodes))
+    n = len(standardized)
+    bins = min(NODES, n)
+    lower = np.arange(bins // 2 + 1) * n // bins
+    edges = np.unique(np.concatenate([lower, n - lower]))
+    weights = np.diff(edges) / n
+    nodes = np.add.reduceat(np.sort(standardized), edges[:-1]) / np.diff(edges)
+    nodes = nodes - weights @ nodes
+    return nodes / np.sqrt(weights @ nodes**2), weights
