@@ -1,0 +1,216 @@
+"""What is measured. Each measure runs in a process of its own, on one thread, and prints one line of JSON.
+
+    python tests/benchmarks/measures.py NAME '{"keyword": value}'
+
+The arrays come from a file that `draw` wrote, so that deepdml and deep-inference see the same rows, and generating them
+does not count towards anybody's time or memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")  # before numpy and torch are imported
+
+import numpy as np  # noqa: E402 -- reads the number of threads when imported
+
+PEER_FAMILY = {"gaussian": "linear"}
+
+
+def draw(path: str, design: str, n: int, seed: int, p: int = 0) -> dict[str, Any]:
+    """Write the arrays of a design of deepdml.simulate, with pure noise columns up to p covariates."""
+    from deepdml import simulate
+
+    drawn = getattr(simulate, design)(n=n, seed=seed)
+    x = drawn.data.iloc[:, 2:].to_numpy(np.float32)
+    if p > x.shape[1]:
+        noise = np.random.default_rng([seed, p]).standard_normal((n, p - x.shape[1]), dtype=np.float32)
+        x = np.hstack([x, noise])
+    y, t = drawn.data.iloc[:, 0].to_numpy(), drawn.data.iloc[:, 1].to_numpy()
+    mean = list(drawn.truth.values())[1]
+    np.savez(path, y=y, t=t, x=x, beta=drawn.theta[:, 1], truth=mean, oracle=drawn.oracle_psi[:, 1].mean())
+    return {"n": n, "p": x.shape[1], "largest_y": float(y.max())}
+
+
+def ours(path: str, family: str, seed: int = 1, **options: Any) -> dict[str, Any]:
+    """Time `deepdml.fit` from a DataFrame to Results; `options` are those of fit."""
+    import pandas as pd
+    import torch
+
+    import deepdml
+
+    torch.set_num_threads(1)
+    drawn = np.load(path)
+    covariates = pd.DataFrame(drawn["x"], columns=[f"emb_{j}" for j in range(drawn["x"].shape[1])])
+    data = pd.concat([pd.DataFrame({"y": drawn["y"], "t": drawn["t"]}), covariates], axis=1)
+    size = drawn["x"].nbytes
+    if "hidden" in options:
+        options["hidden"] = tuple(options["hidden"])
+    clock, cpu = time.perf_counter(), time.process_time()
+    results = deepdml.fit("y ~ t | emb_*", data, family=family, seed=seed, progress=False, **options)
+    seconds, cpu_seconds = time.perf_counter() - clock, time.process_time() - cpu
+    beta = results.theta["t"].to_numpy()
+    estimate, error = float(results.params["t"]), float(results.bse["t"])
+    return accuracy(drawn, beta, estimate, error) | {
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+        "covariate_bytes": size,
+        "peak_bytes": peak_memory(),
+    }
+
+
+def peer(path: str, family: str, seed: int = 1, **options: Any) -> dict[str, Any]:
+    """Time `deep_inference.structural_dml` on the same arrays."""
+    import warnings
+
+    import torch
+    from deep_inference import structural_dml
+
+    warnings.simplefilter("ignore")  # what it warns of is no part of the measurement
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 -- deep-inference draws its folds from the global generator
+    drawn = np.load(path)
+    arrays = drawn["y"], drawn["t"], drawn["x"]
+    clock, cpu = time.perf_counter(), time.process_time()
+    result = structural_dml(*arrays, family=PEER_FAMILY.get(family, family), **options)
+    seconds, cpu_seconds = time.perf_counter() - clock, time.process_time() - cpu
+    epochs = [len(history.train_losses) for history in result.diagnostics["histories"]]
+    return accuracy(drawn, result.theta_hat[:, 1], float(result.mu_hat), float(result.se)) | {
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+        "peak_bytes": peak_memory(),
+        "mean_epochs": float(np.mean(epochs)),
+    }
+
+
+def conversion(n: int = 50_000, p: int = 768, seed: int = 1) -> dict[str, Any]:
+    """Time the way from a DataFrame of float32 columns to the arrays of a fit: the best of five models."""
+    import pandas as pd
+
+    import deepdml
+
+    rng = np.random.default_rng(seed)
+    covariates = pd.DataFrame(rng.standard_normal((n, p), dtype=np.float32), columns=[f"emb_{j}" for j in range(p)])
+    data = pd.concat([pd.DataFrame(rng.standard_normal((n, 2)), columns=["y", "t"]), covariates], axis=1)
+    _ = deepdml.DeepDML("y ~ t | emb_*", data.head(100)).arrays  # imports and first calls
+    times = []
+    for _ in range(5):
+        clock = time.perf_counter()
+        _ = deepdml.DeepDML("y ~ t | emb_*", data).arrays
+        times.append(time.perf_counter() - clock)
+    return {"n": n, "p": p, "seconds": min(times)}
+
+
+def loop_speed(batch: int = 256, rounds: int = 8) -> dict[str, Any]:
+    """Compare the training loop with a bare batched matrix product of the same shapes, in one process on one thread.
+
+    `loop` is the seconds a step of the training loop takes in the seed setting, hidden (128, 64): drawing minibatches,
+    forward, loss, backward, optimizer step and averaging. `bare` is the seconds of the products alone that such a step
+    cannot avoid. Both are measured in alternation, so that a busy machine slows both, and the medians are compared.
+
+    Returns
+    -------
+    dict with `loop`, `bare` (seconds a step), `flops` (of the products, a step) and `shapes`.
+    """
+    import torch
+
+    from deepdml import DeepDML, simulate
+    from deepdml.design.splits import make_plan
+    from deepdml.learn import nuisances, problem, scheme, training
+    from deepdml.learn.candidates import fit_basis, linear_basis
+
+    torch.set_num_threads(1)
+    drawn = simulate.wages(seed=1)
+    model = DeepDML(drawn.formula, drawn.data)
+    options = problem.LearnOptions(hidden=(128, 64))
+    posed = problem.pose(model.arrays, model.family, options)
+    nested = scheme.paired(make_plan(len(posed.x), 5, rng=np.random.default_rng(1)), np.random.default_rng(1))
+    inputs = training.Inputs.over_training_rows(posed.x, nested)
+    rows = [torch.from_numpy(r) for r in nested.train_rows()]
+    setting = nuisances.Setting(posed, None, nested, inputs, options, None)  # type: ignore[arg-type]  # no folds here
+    units = [task.units(rows) for task in posed.tasks]
+    base = linear_basis(posed.x)
+    linear = [fit_basis("linear", t, base, posed.x, nested, u) for t, u in zip(posed.tasks, units, strict=True)]
+    groups = nuisances._groups(setting, linear, units)
+    schedule = training.Schedule(4e-3, batch, 1, 10**9)
+    loop = training._Loop(inputs, groups, nested, schedule, np.random.SeedSequence(1))
+    active = torch.arange(len(loop.group))
+    state = [loop.flat, loop.flat.clone(), torch.zeros_like(loop.flat), torch.zeros_like(loop.flat)]
+    bare, flops = _bare_products(groups, nested.n_nets, batch)
+    times: dict[str, list[float]] = {"loop": [], "bare": []}
+    step = loop._steps(0, active, *state)  # warm-up
+    for _ in range(rounds):
+        clock = time.perf_counter()
+        step = loop._steps(step, active, *state)
+        times["loop"].append((time.perf_counter() - clock) / training.CHECK)
+        clock = time.perf_counter()
+        for _ in range(training.CHECK):
+            bare()
+        times["bare"].append((time.perf_counter() - clock) / training.CHECK)
+    shapes = f"{len(groups)} x {nested.n_nets} nets, batch {batch}, {posed.x.shape[1]}-128-64"
+    return {name: float(np.median(value)) for name, value in times.items()} | {"flops": flops, "shapes": shapes}
+
+
+def _bare_products(groups: list[Any], nets: int, batch: int) -> tuple[Callable[[], None], float]:
+    """Return the products of one step, forward and backward, and their floating-point operations."""
+    import torch
+
+    pairs = []
+    for group in groups:
+        backbone = group.backbone
+        widths = (backbone.n_in, *backbone.hidden, backbone.n_out)
+        shapes = [*zip(widths[:-1], widths[1:], strict=True), (backbone.n_in, backbone.n_out)]
+        inner = [False, *[True] * (len(widths) - 2), False]  # whether the layer passes a gradient on to its inputs
+        pairs += [
+            (torch.randn(nets, batch, a), torch.randn(nets, a, b), torch.randn(nets, batch, b), passes)
+            for (a, b), passes in zip(shapes, inner, strict=True)
+        ]
+
+    def bare() -> None:
+        for x, weights, gradient, passes in pairs:
+            torch.bmm(x, weights)
+            torch.bmm(x.transpose(1, 2), gradient)
+            if passes:
+                torch.bmm(gradient, weights.transpose(1, 2))
+
+    return bare, float(sum((4 + 2 * passes) * weights.numel() * batch for _, weights, _, passes in pairs))
+
+
+def accuracy(drawn: Any, beta: Any, estimate: float, error: float) -> dict[str, float]:
+    """Return the errors of an estimate: of each row's beta, against the population and against the oracle."""
+    return {
+        "estimate": estimate,
+        "se": error,
+        "rmse": float(np.sqrt(np.mean((beta - drawn["beta"]) ** 2))),
+        "z": (estimate - float(drawn["truth"])) / error,
+        "z_oracle": (estimate - float(drawn["oracle"])) / error,
+    }
+
+
+def peak_memory() -> int:
+    """Return the largest resident set of this process so far, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+MEASURES: dict[str, Callable[..., dict[str, Any]]] = {
+    "draw": draw,
+    "ours": ours,
+    "peer": peer,
+    "conversion": conversion,
+    "loop_speed": loop_speed,
+}
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # an interpreter that holds only deep-inference
+    name, keywords = sys.argv[1:]
+    print(json.dumps(MEASURES[name](**json.loads(keywords))))
