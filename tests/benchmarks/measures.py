@@ -14,6 +14,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +169,7 @@ def _bare_products(groups: list[Any], nets: int, batch: int) -> tuple[Callable[[
     for group in groups:
         backbone = group.backbone
         widths = (backbone.n_in, *backbone.hidden, backbone.n_out)
-        shapes = [*zip(widths[:-1], widths[1:], strict=True), (backbone.n_in, backbone.n_out)]
+        shapes = [*pairwise(widths), (backbone.n_in, backbone.n_out)]
         inner = [False, *[True] * (len(widths) - 2), False]  # whether the layer passes a gradient on to its inputs
         pairs += [
             (torch.randn(nets, batch, a), torch.randn(nets, a, b), torch.randn(nets, batch, b), passes)
