@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from deepdml.design.data import ModelData, build_data
+from deepdml.design.data import ModelData, add_groups, build_data
 from deepdml.errors import DataError, OptionError, list_rows, unknown_option
 from deepdml.families import Family, resolve_family
 from deepdml.learn.treatment import distinct_rows
@@ -222,10 +222,9 @@ class DeepDML:
         check_device(device)
         keywords = _check_cov(cov_type, cov_kwds)
         groups = keywords.pop("groups", None)
-        if groups is not None:
-            self._built = None
-            self._built = self._build(groups)
         data = self.arrays
+        if groups is not None:
+            data = add_groups(data, self._data, groups) or self._build(groups)
         known = None if isinstance(treatment, str) else _known_propensities(treatment, data)
         options = LearnOptions(
             learner=_one_of("learner", learner, ("auto", "net")),

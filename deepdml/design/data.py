@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -160,6 +160,20 @@ def build_data(
     if missing == "raise" and len(kept.rows) < table.n:
         raise DataError(f"missing='raise', but {_describe(flags, table.labels)}. Fill them or use missing='drop'.")
     return _collect(plan, kept, w, g, flags)
+
+
+def add_groups(built: ModelData, data: Any, groups: Any) -> ModelData | None:
+    """Return the same arrays with clusters, or None where a kept row has no cluster and they must be built anew.
+
+    Raises
+    ------
+    DataError
+        For an unknown column or a wrong length.
+    """
+    read = read_groups(groups, open_table(data))
+    if read is None or read.missing[built.rows].any():
+        return None
+    return replace(built, groups=read.codes(built.rows), group_names=read.names)
 
 
 @dataclass(frozen=True, slots=True)

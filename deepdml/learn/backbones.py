@@ -82,7 +82,7 @@ class Backbone:
 
     def decayed(self) -> Tensor:
         """Return which parameters are decayed (n_parameters,): weights, but neither biases nor the skip."""
-        marks = [torch.full((a * b,), float(a > 1 or i == 0)) for i, (a, b) in enumerate(self.shapes)]
+        marks = [torch.ones(a * b) for a, b in self.shapes]
         marks[-1].zero_()
         for bias in marks[1:-1:2]:
             bias.zero_()

@@ -14,7 +14,7 @@ from torch import Tensor
 from deepdml.learn.scheme import Scheme
 from deepdml.learn.tasks import Task, Units
 
-CHUNK = 8192  # rows whose basis is held at once
+CHUNK = 4096  # rows whose basis is held at once
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # relative to the mean curvature
 NEWTON_PENALTY = 1e-3
 ITERATIONS = 15

@@ -143,7 +143,8 @@ def _levels_law(setting: Setting, treatment: Levels, learned: tuple[Learned, ...
 
 
 def _location_scale(problem: Problem, treatment: Scalar, mean: Float, scale: Float) -> LocationScaleLaw:
-    nodes, weights = residual_nodes((problem.standardized[:, 0] - mean) / scale)
+    weight = None if problem.weight is None else problem.weight.cpu().numpy()
+    nodes, weights = residual_nodes((problem.standardized[:, 0] - mean) / scale, weight)
     center, spread = problem.center[0], problem.spread[0]
     return LocationScaleLaw(
         center + spread * mean, spread * scale, nodes, weights, treatment.grid, treatment.grid_rows, treatment.affine

@@ -263,11 +263,11 @@ def learn_spread(setting: Setting, mean: Learned, rng: np.random.Generator) -> S
     correlation = torch.eye(v, dtype=torch.float64, device=target.device).repeat(n, 1, 1)
     weights = []
     for a in range(scheme.n_blocks):
-        inner = _within(scheme, a, rng)
+        inner = _within(setting, a, rng)
         inside = torch.from_numpy(scheme.block == a).to(target.device)
         residuals = target - mean.stacked.held[a]
         squares = residuals.square()
-        typical = squares[torch.from_numpy(inner.cell < SPREAD_PARTS).to(target.device)].mean(0)
+        typical = _mean_outside(setting, squares, inner)
         stacked, alone = _stack_linear(
             setting, ScaleTask("treatment variance", squares / typical, setting.problem.weight), inner
         )
@@ -278,7 +278,7 @@ def learn_spread(setting: Setting, mean: Learned, rng: np.random.Generator) -> S
             standard = residuals / (0.5 * (stacked.held[0].double() + typical.log())).exp()
             correlation[inside] = _correlations(setting, standard, inner)[inside]
     squares = (target - mean.out).square()
-    level = squares.mean(0)
+    level = _mean(setting, squares, torch.ones(n, dtype=torch.bool, device=target.device))
     judge = ScaleTask("treatment variance", squares / level, setting.problem.weight)
     rows = torch.arange(n, device=target.device)
     loss, linear, constant = (float(judge.loss(out - level.log(), rows).mean()) for out in (2 * log_scale, line, flat))
@@ -306,12 +306,25 @@ def _correlations(setting: Setting, standard: Tensor, inner: Scheme) -> Tensor:
     v = standard.shape[1]
     first, second = torch.triu_indices(v, v, 1, device=standard.device).unbind()
     products = standard[:, first] * standard[:, second]
-    average = products[torch.from_numpy(inner.cell < SPREAD_PARTS).to(standard.device)].mean(0).clamp(-0.999, 0.999)
+    average = _mean_outside(setting, products, inner).clamp(-0.999, 0.999)
     task = MeanTask("treatment correlation", products - average, setting.problem.weight)
     fitted = _symmetric(_stack_linear(setting, task, inner)[0].out.double() + average, v)
     flat = _symmetric(average[None], v)
     bound = 0.5 * torch.linalg.eigvalsh(flat)[0, 0]
     return torch.where((torch.linalg.eigvalsh(fitted)[:, 0] < bound)[:, None, None], flat, fitted)
+
+
+def _mean_outside(setting: Setting, values: Tensor, inner: Scheme) -> Tensor:
+    """Return the weighted mean (o,) of values (n, o) over the rows outside the block that `inner` predicts."""
+    return _mean(setting, values, torch.from_numpy(inner.cell < SPREAD_PARTS).to(values.device))
+
+
+def _mean(setting: Setting, values: Tensor, rows: Tensor) -> Tensor:
+    """Return the weighted mean (o,) of values (n, o) over the marked rows."""
+    weight = setting.problem.weight
+    if weight is None:
+        return values[rows].mean(0)
+    return (weight[rows, None] * values[rows]).sum(0) / weight[rows].sum()
 
 
 def _symmetric(upper: Tensor, v: int) -> Tensor:
@@ -323,11 +336,13 @@ def _symmetric(upper: Tensor, v: int) -> Tensor:
     return full
 
 
-def _within(scheme: Scheme, a: int, rng: np.random.Generator) -> Scheme:
+def _within(setting: Setting, a: int, rng: np.random.Generator) -> Scheme:
     """Return a scheme of four fits on the rows with a held-out residual for block a; they predict block a."""
+    scheme, cluster = setting.scheme, setting.plan.cluster
     rows = np.flatnonzero(covered(scheme)[a])
+    kept = np.arange(len(rows)) if cluster is None else np.unique(cluster[rows], return_inverse=True)[1]
     cell = np.full(len(scheme.cell), SPREAD_PARTS + 1)
-    cell[rows] = rng.permutation(len(rows)) % SPREAD_PARTS
+    cell[rows] = rng.permutation(kept.max() + 1)[kept] % SPREAD_PARTS
     inside = scheme.block == a
     cell[inside] = SPREAD_PARTS
     select = np.eye(SPREAD_PARTS, SPREAD_PARTS + 2, dtype=bool)

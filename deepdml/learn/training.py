@@ -187,17 +187,15 @@ class _Loop:
         self.net = torch.arange(s).repeat(len(groups))
         self.judged = self._judged_rows()
 
-    def _judged_rows(self) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """For each net: held-out rows (e,), weights of its snapshots' means (v, e), and its snapshots (v,)."""
+    def _judged_rows(self) -> list[tuple[Tensor, list[int], Tensor]]:
+        """For each net: held-out rows (e,), how many of them judge each snapshot (v,), and its snapshots (v,)."""
         judged = []
         for net in range(self.scheme.n_nets):
             snapshots = np.flatnonzero(self.scheme.net == net)
             parts = [self.scheme.rows_of_cells(self.scheme.select[v]) for v in snapshots]
             parts = [rows[:: math.ceil(len(rows) / JUDGED)] for rows in parts]
-            weights = torch.block_diag(*[torch.full((1, len(rows)), 1.0 / len(rows)) for rows in parts])
-            judged.append(
-                (torch.from_numpy(np.concatenate(parts)), weights.to(self.device), torch.from_numpy(snapshots))
-            )
+            sizes = [len(rows) for rows in parts]
+            judged.append((torch.from_numpy(np.concatenate(parts)), sizes, torch.from_numpy(snapshots)))
         return judged
 
     def run(self, report: Callable[[int, int, float], None]) -> list[TrainedGroup]:
@@ -276,10 +274,11 @@ class _Loop:
         means = []
         for k, r in enumerate(active.tolist()):
             g, net = self.groups[int(self.group[r])], self.net[r : r + 1].to(self.device)
-            rows, weights, _ = self.judged[int(self.net[r])]
+            rows, sizes, _ = self.judged[int(self.net[r])]
             rows = rows[None].to(self.device)
             out = g.backbone.forward(average[k : k + 1, : g.backbone.n_parameters], self.inputs.standardized(net, rows))
-            losses = (weights @ g.task.loss(out, rows, g.units.select(net))[0]).double().cpu()
+            parts = g.task.loss(out, rows, g.units.select(net))[0].split(sizes)
+            losses = torch.stack([part.mean() for part in parts]).double().cpu()
             i, slots = self._slots(r)
             for v, loss in zip(slots.tolist(), losses.tolist(), strict=True):
                 if snapshots.looking[i, v]:

@@ -13,7 +13,7 @@ from deepdml.errors import OptionError, OverlapError
 Float = NDArray[np.float64]
 Int = NDArray[np.intp]
 
-LEVEL_ROWS = 20  # rows per level, on average, that a discrete treatment needs
+LEVEL_ROWS = 5  # rows per level, on average, that a discrete treatment needs
 MAX_LEVELS = 10  # a numeric treatment with more distinct rows is continuous unless the user says otherwise
 NODES = 40  # residual quantiles of the quadrature
 CLIP = 0.01  # propensities below it are raised to it, or to a tenth of the level's share where that is less
@@ -105,11 +105,12 @@ def _continuous(data: ModelData) -> Scalar | Vector:
 
 
 def _base(raw: Float, columns: Float) -> Float:
-    """Return the first column that is a monotone function of the raw treatment (a log, say), else the raw treatment."""
+    """Return the first column that is strictly monotone in the raw treatment (a log, say), else the latter."""
     order = np.argsort(raw, kind="stable")
+    moves = np.diff(raw[order]) > 0
     for column in columns.T:
         step = np.diff(column[order])
-        if np.all(step >= 0) or np.all(step <= 0):
+        if not step[~moves].any() and (np.all(step[moves] > 0) or np.all(step[moves] < 0)):
             return np.ascontiguousarray(column)
     return raw
 
@@ -154,17 +155,20 @@ def floor_scale(scale: Float, name: str, total_variance: float) -> tuple[Float, 
     return np.maximum(scale, bound), float(np.mean(scale < bound))
 
 
-def residual_nodes(standardized: Float) -> tuple[Float, Float]:
+def residual_nodes(standardized: Float, weight: Float | None) -> tuple[Float, Float]:
     """Return nodes and weights (m,) of a law with mean zero and variance one from standardized residuals (n,).
 
-    Nodes are the means of bins of (nearly) equal probability, stretched to unit variance. The bins are symmetric, so
-    that the nodes of -u are minus the nodes of u.
+    Nodes are the weighted means of bins of (nearly) equal probability, stretched to unit variance. The bins are
+    symmetric, so that the nodes of -u are minus the nodes of u.
     """
-    n = len(standardized)
-    bins = min(NODES, n)
-    lower = np.arange(bins // 2 + 1) * n // bins
-    edges = np.unique(np.concatenate([lower, n - lower]))
-    weights = np.diff(edges) / n
-    nodes = np.add.reduceat(np.sort(standardized), edges[:-1]) / np.diff(edges)
+    order = np.argsort(standardized, kind="stable")
+    mass = np.ones(len(order)) if weight is None else weight[order]
+    middle = (np.cumsum(mass) - 0.5 * mass) / mass.sum() - 0.5  # in (-1/2, 1/2), odd under reversal
+    half = NODES // 2
+    bins = (np.sign(middle) * np.minimum(np.floor(np.abs(middle) * NODES) + 0.5, half - 0.5) + half - 0.5).round()
+    weights = np.bincount(bins.astype(int), mass, minlength=NODES)
+    totals = np.bincount(bins.astype(int), mass * standardized[order], minlength=NODES)
+    used = weights > 0
+    weights, nodes = weights[used] / mass.sum(), totals[used] / weights[used]
     nodes = nodes - weights @ nodes
     return nodes / np.sqrt(weights @ nodes**2), weights
