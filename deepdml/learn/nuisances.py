@@ -36,6 +36,7 @@ Report = Callable[[str, int, int, float], None]
 HIDDEN = (64, 32)
 LR = 4e-3
 BATCH = 256
+VECTOR = 32  # torch rounds what is left of a tensor after multiples of it differently, so batches are multiples of it
 STEPS = (200, 2_000)
 DECAY = 1.0  # decoupled weight decay of the nets at DECAY_ROWS rows; it falls with the number of rows
 DECAY_ROWS = 8_000
@@ -149,7 +150,7 @@ def _train(
 
 def _schedule(options: LearnOptions, n: int, scheme: Scheme) -> Schedule:
     size = max(int(scheme.train[0][scheme.cell].sum()), 1)
-    batch = min(BATCH, size)
+    batch = max(VECTOR, min(BATCH, size) // VECTOR * VECTOR)
     low, high = STEPS
     if options.epochs is not None:
         high = max(1, math.ceil(options.epochs * size / batch))

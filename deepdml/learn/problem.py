@@ -89,7 +89,7 @@ def pose(data: ModelData, family: Family, options: LearnOptions) -> Problem:
     spans = np.allclose(data.t @ unit @ span, 1.0, atol=1e-8)
     constant = torch.from_numpy(span).to(device) if spans else None
     weight = None if data.weights is None else torch.from_numpy(data.weights / data.weights.mean()).to(device)
-    outcome = OutcomeTask(family, torch.from_numpy(data.y).to(device), scaled, constant, weight)
+    outcome = OutcomeTask(family, torch.from_numpy(data.y).to(device), scaled, constant, weight, data.y_name)
     values = np.zeros((len(data.t), 0)) if isinstance(treatment, Levels) else treatment.values.reshape(len(data.t), -1)
     center, spread = values.mean(0), values.std(0)
     treated: Task | None = None

@@ -103,9 +103,17 @@ class OutcomeTask(Task):
         Coefficients with t @ constant = 1, None where the columns of t do not span the constant.
     """
 
-    def __init__(self, family: Family, y: Tensor, t: Tensor, constant: Tensor | None, weight: Tensor | None) -> None:
+    def __init__(
+        self,
+        family: Family,
+        y: Tensor,
+        t: Tensor,
+        constant: Tensor | None,
+        weight: Tensor | None,
+        y_name: str = "y",
+    ) -> None:
         super().__init__("outcome", f"mean {family.name} loss", t.shape[1], weight)
-        self.family, self.y, self.t, self.constant = family, y, t, constant
+        self.family, self.y, self.t, self.constant, self.y_name = family, y, t, constant, y_name
         self.quadratic = self.constant_curvature = family.constant_hessian
         self._t32 = t.float()
 
@@ -124,9 +132,9 @@ class OutcomeTask(Task):
         for rows in train:
             if bool((self.y[rows] == self.y[rows[0]]).all()):
                 raise DataError(
-                    f"the outcome is {float(self.y[rows[0]]):g} in all {len(rows):,} rows that one of the nets "
-                    "trains on, so its coefficients cannot be learned there. Other outcomes are too rare for this "
-                    "sample: use more rows, or another outcome."
+                    f"the outcome {self.y_name!r} is {float(self.y[rows[0]]):g} in all {len(rows):,} rows that one of "
+                    "the nets trains on, so its coefficients cannot be learned there. Other outcomes are too rare for "
+                    "this sample: use more rows, or another outcome."
                 )
 
     def to_common(self, out: Tensor, units: Units) -> Tensor:
