@@ -21,7 +21,7 @@ demo: $(STAMP)
 	$(BIN)/deepdml demo
 
 test: lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

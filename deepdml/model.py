@@ -64,7 +64,7 @@ class DeepDML:
     ['Intercept', 'experience']
     >>> res = model.fit(learner="net", epochs=5, seed=1)
     >>> res.nobs
-    1000.0
+    1000
     """
 
     def __init__(
