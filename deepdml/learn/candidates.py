@@ -52,7 +52,7 @@ class Basis:
         return torch.cat([torch.ones(len(x), 1, dtype=raw.dtype, device=raw.device), raw], 1)
 
     def _raw(self, x: Tensor) -> Tensor:
-        z = (x.double() - self.mean) / self.scale
+        z = (x[:, : len(self.mean)].double() - self.mean) / self.scale
         if self.directions is None:
             return z
         lead = (z @ self.directions).clamp(-4.0, 4.0)
@@ -64,6 +64,11 @@ class Basis:
 MAX_DIRECTIONS = 25  # up to here the sieve expands the covariates themselves
 COMPONENTS = 12  # beyond it, so many principal components
 MAX_PAIRED = 20
+
+
+def constant_basis(x: Tensor) -> Basis:
+    """Return the basis of the constant alone, which reads none of the covariates."""
+    return linear_basis(x[:, :0])
 
 
 def linear_basis(x: Tensor) -> Basis:
@@ -230,7 +235,7 @@ def fit_basis(name: str, task: Task, basis: Basis, x: Tensor, scheme: Scheme, un
     picked = paths[net, chosen]
     shifted = _to_common(task, picked, units.select(net.to(units.unit.device)))
     nets = at.index_copy(0, net.to(at.device), picked) if len(net) == len(at) else at
-    return BasisFit(name, task, basis, shifted, nets, torch.tensor(PENALTIES)[chosen])
+    return BasisFit(name, task, basis, shifted, nets, torch.tensor(PENALTIES)[chosen.cpu()])
 
 
 def _to_common(task: Task, coefficients: Tensor, units: Units) -> Tensor:

@@ -10,13 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from deepdml.design.splits import SplitPlan
-from deepdml.learn.candidates import fit_basis, linear_basis
 from deepdml.learn.curvature import Curvature, integrate, invert
 from deepdml.learn.influence import DiscreteLaw, Influence, LocationScaleLaw, NuisanceFit, TreatmentLaw
 from deepdml.learn.nuisances import Learned, Report, Setting, Spread, learn_nuisances, learn_spread
 from deepdml.learn.problem import LearnOptions, Problem
 from deepdml.learn.scheme import paired, single
-from deepdml.learn.stacking import predictions_of_basis
 from deepdml.learn.tasks import LevelTask
 from deepdml.learn.training import Inputs, TrainedGroup
 from deepdml.learn.treatment import Levels, Scalar, Vector, clip_propensities, floor_scale, residual_nodes
@@ -178,7 +176,7 @@ def _influence(problem: Problem, theta: Float, curvature: Curvature, law: Treatm
 
 def _assess(setting: Setting, learned: tuple[Learned, ...], law: Law) -> tuple[NuisanceFit, ...]:
     """Measure every nuisance out of fold, beside the linear fit and a constant."""
-    fits = [_assess_one(setting, part) for part in learned]
+    fits = [_assess_one(part) for part in learned]
     spread = law.spread
     if spread is not None:
         names = ("constant", "linear")[: spread.weights.shape[1]]
@@ -190,14 +188,10 @@ def _assess(setting: Setting, learned: tuple[Learned, ...], law: Law) -> tuple[N
     return tuple(fits)
 
 
-def _assess_one(setting: Setting, part: Learned) -> NuisanceFit:
-    task, x, scheme = part.task, setting.problem.x, setting.scheme
-    rows = torch.arange(len(x), device=x.device)
-    train_rows = [torch.from_numpy(r).to(x.device) for r in scheme.train_rows()]
-    nothing = x[:, :0]
-    fit = fit_basis("constant", task, linear_basis(nothing), nothing, scheme, task.units(train_rows).to(x.device))
-    constant = predictions_of_basis(fit, nothing, scheme).members.mean(0)
-    loss, linear, flat = (float(task.loss(out.double(), rows).mean()) for out in (part.out, part.linear, constant))
+def _assess_one(part: Learned) -> NuisanceFit:
+    task, rows = part.task, torch.arange(len(part.out), device=part.out.device)
+    outs = (part.out, part.linear, part.constant)
+    loss, linear, constant = (float(task.loss(out.double(), rows).mean()) for out in outs)
     names = [c.name for c in part.candidates]
     weights = dict(zip(names, part.stacked.weights.mean(0).tolist(), strict=True))
     epochs = {
@@ -205,4 +199,4 @@ def _assess_one(setting: Setting, part: Learned) -> NuisanceFit:
         for c in part.candidates
         if isinstance(c.fits[0], TrainedGroup)
     }
-    return NuisanceFit(task.name, task.metric, loss, linear, flat, weights, epochs, task.perfect_loss())
+    return NuisanceFit(task.name, task.metric, loss, linear, constant, weights, epochs, task.perfect_loss())

@@ -176,5 +176,5 @@ def check_device(device: str) -> None:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise OptionError(
-            f"device={device!r} cannot be used here: {str(error).splitlines()[0]} Use device='cpu'."
+            f"device={device!r} cannot be used here: {str(error).splitlines()[0].rstrip('.')}. Use device='cpu'."
         ) from error

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from deepdml.design.splits import SplitPlan
 from deepdml.learn.backbones import Backbone
-from deepdml.learn.candidates import Basis, BasisFit, fit_basis, linear_basis, sieve_basis
+from deepdml.learn.candidates import Basis, BasisFit, constant_basis, fit_basis, linear_basis, sieve_basis
 from deepdml.learn.heads import refit_heads
 from deepdml.learn.problem import LearnOptions, Problem
 from deepdml.learn.scheme import Scheme
@@ -40,7 +40,6 @@ VECTOR = 32  # torch rounds what is left of a tensor after multiples of it diffe
 STEPS = (200, 2_000)
 DECAY = 1.0  # decoupled weight decay of the nets at DECAY_ROWS rows; it falls with the number of rows
 DECAY_ROWS = 8_000
-BOOST_PENALTY = 1e-2
 NEURAL = ("silu", "sine")
 SPREAD_PARTS = 4  # parts of the held-out residuals that choose the model of the conditional variance
 
@@ -73,8 +72,8 @@ class Learned:
         The candidates' combination before refinement; its held-out predictions serve the conditional scale.
     candidates : tuple
         What was stacked, in the order of the weights.
-    linear : Tensor (n, o)
-        Cross-fitted predictions of the linear fit alone, for the diagnostics.
+    linear, constant : Tensor (n, o)
+        Cross-fitted predictions of the linear fit and of a constant alone, for the diagnostics.
     boost : Boost or None
         The refinement on held-out residuals.
     heads : tuple of Tensor (k, f, o)
@@ -86,6 +85,7 @@ class Learned:
     stacked: Stack
     candidates: tuple[Candidate, ...]
     linear: Tensor
+    constant: Tensor
     boost: Boost | None = None
     heads: tuple[Tensor, ...] = ()
 
@@ -113,30 +113,31 @@ def learn_nuisances(setting: Setting, seeds: np.random.SeedSequence, report: Rep
     problem, scheme, x = setting.problem, setting.scheme, setting.problem.x
     train_rows = [torch.from_numpy(rows).to(x.device) for rows in scheme.train_rows()]
     units = [task.units(train_rows).to(x.device) for task in problem.tasks]
-    base = linear_basis(x)
+    tasks = list(zip(problem.tasks, units, strict=True))
     report("linear fits", 0, 0, math.nan)
-    linear = [fit_basis("linear", task, base, x, scheme, u) for task, u in zip(problem.tasks, units, strict=True)]
+    constant = [fit_basis("constant", task, constant_basis(x), x, scheme, u) for task, u in tasks]
+    if x.shape[1] == 0:
+        return [_stacked(setting, fit.task, (Candidate("constant", (fit,)),)) for fit in constant]
+    base = linear_basis(x)
+    linear = [fit_basis("linear", task, base, x, scheme, u) for task, u in tasks]
     trained = _train(setting, linear, units, seeds, report)
     if setting.options.learner == "net":
-        return [_with_heads(setting, fit, nets) for fit, nets in zip(linear, trained, strict=True)]
-    sieve = sieve_basis(x) if x.shape[1] else base
+        return [_with_heads(setting, *each) for each in zip(constant, linear, trained, strict=True)]
+    sieve = sieve_basis(x)
     learned = []
-    for fit, u, nets in zip(linear, units, trained, strict=True):
-        report(f"stack of the {fit.task.name}", 0, 0, math.nan)
-        candidates = [Candidate("linear", (fit,))]
-        if x.shape[1]:
-            candidates.append(Candidate("sieve", (fit_basis("sieve", fit.task, sieve, x, scheme, u),)))
-        learned.append(_refined(setting, _stacked(setting, fit.task, (*candidates, *nets)), sieve))
+    for flat, line, u, nets in zip(constant, linear, units, trained, strict=True):
+        report(f"stack of the {flat.task.name}", 0, 0, math.nan)
+        fits = (flat, line, fit_basis("sieve", flat.task, sieve, x, scheme, u))
+        candidates = (*(Candidate(fit.name, (fit,)) for fit in fits), *nets)
+        learned.append(_refined(setting, _stacked(setting, flat.task, candidates), sieve))
     return learned
 
 
 def _train(
     setting: Setting, linear: list[BasisFit], units: list[Units], seeds: np.random.SeedSequence, report: Report
 ) -> list[list[Candidate]]:
-    """Train the nets of all tasks together and return each task's neural candidates; none without covariates."""
+    """Train the nets of all tasks together and return each task's neural candidates."""
     groups = _groups(setting, linear, units)
-    if not groups:
-        return [[] for _ in linear]
     options, n = setting.options, len(setting.problem.x)
     schedule = _schedule(options, n, setting.scheme)
     trained = train(setting.inputs, groups, setting.scheme, schedule, seeds, lambda *at: report("nets", *at))
@@ -159,8 +160,6 @@ def _schedule(options: LearnOptions, n: int, scheme: Scheme) -> Schedule:
 
 def _groups(setting: Setting, linear: list[BasisFit], units: list[Units]) -> list[NetGroup]:
     options, n, p = setting.options, *setting.problem.x.shape
-    if p == 0:
-        return []
     hidden = options.hidden or HIDDEN
     decay = DECAY * min(1.0, DECAY_ROWS / n) if options.weight_decay is None else options.weight_decay
     return [
@@ -191,7 +190,8 @@ def _predictions(fit: TrainedGroup | BasisFit, inputs: Inputs, scheme: Scheme) -
 def _stacked(setting: Setting, task: Task, candidates: tuple[Candidate, ...]) -> Learned:
     predictions = [c.predictions(setting.inputs, setting.scheme) for c in candidates]
     stacked = stack(task, predictions, setting.scheme)
-    return Learned(task, stacked.out.double(), stacked, candidates, predictions[0].members.mean(0))
+    constant, linear = (predictions[i].members.mean(0) for i in (0, min(1, len(predictions) - 1)))
+    return Learned(task, stacked.out.double(), stacked, candidates, linear, constant)
 
 
 def _refined(setting: Setting, part: Learned, sieve: Basis) -> Learned:
@@ -202,31 +202,26 @@ def _refined(setting: Setting, part: Learned, sieve: Basis) -> Learned:
     """
     problem = setting.problem
     outcome = part.task is problem.outcome
-    if problem.x.shape[1] == 0 or outcome != problem.outcome.quadratic:
+    if outcome != problem.outcome.quadratic:
         return part
     plan = setting.plan
-    refinement = boost(part.stacked, sieve, problem.x, setting.scheme, setting.fold, plan.fold_block, BOOST_PENALTY)
+    refinement = boost(part.stacked, sieve, problem.x, setting.scheme, setting.fold, plan.fold_block)
     return replace(part, out=part.out + refinement.added(problem.x, setting.fold), boost=refinement)
 
 
-def _with_heads(setting: Setting, linear: BasisFit, nets: list[Candidate]) -> Learned:
+def _with_heads(setting: Setting, constant: BasisFit, linear: BasisFit, nets: list[Candidate]) -> Learned:
     """Return the nuisance of ``learner="net"``: the mean over copies of nets with refit heads."""
-    inputs, scheme = setting.inputs, setting.scheme
-    straight = predictions_of_basis(linear, inputs.x, scheme)
-    line = straight.members.mean(0)
-    if not nets:
-        return Learned(
-            linear.task, line.double(), stack(linear.task, [straight], scheme), (Candidate("linear", (linear,)),), line
-        )
+    inputs, scheme, task = setting.inputs, setting.scheme, linear.task
     (net,) = nets
-    stacked = stack(linear.task, [net.predictions(inputs, scheme)], scheme)
+    stacked = stack(task, [net.predictions(inputs, scheme)], scheme)
     refits = [
         refit_heads(fit, inputs, scheme, setting.fold, setting.plan.fold_block)
         for fit in net.fits
         if isinstance(fit, TrainedGroup)
     ]
     out = torch.stack([out for out, _ in refits]).mean(0)
-    return Learned(linear.task, out, stacked, (net,), line, heads=tuple(heads for _, heads in refits))
+    line, flat = (predictions_of_basis(fit, inputs.x, scheme).members.mean(0) for fit in (linear, constant))
+    return Learned(task, out, stacked, (net,), line, flat, heads=tuple(heads for _, heads in refits))
 
 
 @dataclass(frozen=True, slots=True)

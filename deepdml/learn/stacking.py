@@ -194,14 +194,16 @@ class Boost:
         return added
 
 
-def boost(
-    stacked: Stack, basis: Basis, x: Tensor, scheme: Scheme, fold: Tensor, fold_block: np.ndarray, penalty: float
-) -> Boost:
+def boost(stacked: Stack, basis: Basis, x: Tensor, scheme: Scheme, fold: Tensor, fold_block: np.ndarray) -> Boost:
     """Fit one Newton step on a basis to held-out residuals, for every fold on all rows but the fold.
 
     Rows outside the fold's block carry the residuals of the block's own snapshots; the other folds of its block those
     of their final prediction. Neither has seen the fold.
+
+    The ridge is features over rows: the best one if what is left in the residuals were as large as their noise, so that
+    it shrinks little where rows are many and much where they are few.
     """
+    penalty = basis.n_features / len(fold)
     task = stacked.task
     outer = _quadratics_outside(stacked, basis, x, scheme)
     coefficients = []

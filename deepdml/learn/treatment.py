@@ -163,11 +163,12 @@ def residual_nodes(standardized: Float, weight: Float | None) -> tuple[Float, Fl
     """
     order = np.argsort(standardized, kind="stable")
     mass = np.ones(len(order)) if weight is None else weight[order]
-    middle = (np.cumsum(mass) - 0.5 * mass) / mass.sum() - 0.5  # in (-1/2, 1/2), odd under reversal
-    half = NODES // 2
-    bins = (np.sign(middle) * np.minimum(np.floor(np.abs(middle) * NODES) + 0.5, half - 0.5) + half - 0.5).round()
-    weights = np.bincount(bins.astype(int), mass, minlength=NODES)
-    totals = np.bincount(bins.astype(int), mass * standardized[order], minlength=NODES)
+    below, above = np.cumsum(mass) - mass, np.cumsum(mass[::-1])[::-1] - mass
+    middle = 0.5 * (below - above) / mass.sum()  # in (-1/2, 1/2), and odd to the bit under reversal
+    away = 1 + np.minimum(np.floor(np.abs(middle) * NODES), NODES // 2 - 1)
+    bins = (np.sign(middle) * away).astype(int) + NODES // 2  # a row right in the middle has a bin of its own
+    weights = np.bincount(bins, mass, minlength=NODES + 1)
+    totals = np.bincount(bins, mass * standardized[order], minlength=NODES + 1)
     used = weights > 0
     weights, nodes = weights[used] / mass.sum(), totals[used] / weights[used]
     nodes = nodes - weights @ nodes

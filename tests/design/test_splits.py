@@ -22,7 +22,9 @@ def unsplit(codes, fold):
 @settings(deadline=None)
 @given(st.integers(2, 30), st.integers(2, 8), st.integers(0, 200), st.integers(0, 10**6))
 def test_plain_plans_are_balanced_and_nested(n_folds, n_blocks, extra, seed):
-    n = 2 * n_folds + 2 * MIN_TRAINING_ROWS + extra
+    # the largest block holds at most ceil(k / j) of the k folds; outside it enough rows must remain to train on
+    n_held = -(-n_folds // min(n_blocks, n_folds))
+    n = 2 * n_folds + n_folds * MIN_TRAINING_ROWS // max(n_folds - n_held, 1) + MIN_TRAINING_ROWS + extra
     plan = make_plan(n, n_folds, n_blocks=n_blocks, rng=rng(seed))
     sizes = np.bincount(plan.fold, minlength=n_folds)
     assert sizes.max() - sizes.min() <= 1

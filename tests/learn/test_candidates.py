@@ -1,0 +1,183 @@
+"""Ridge fits on a basis against closed forms and statsmodels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import statsmodels.api as sm
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deepdml.learn import candidates
+from deepdml.learn.candidates import (
+    PENALTIES,
+    Quadratic,
+    curvature_sum,
+    fit_basis,
+    gradient_sum,
+    linear_basis,
+    sieve_basis,
+)
+
+STATSMODELS = {"gaussian": sm.families.Gaussian, "logit": sm.families.Binomial, "poisson": sm.families.Poisson}
+
+
+def spd(size: int, seed: int) -> torch.Tensor:
+    half = torch.randn(size, size + 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return half @ half.T
+
+
+class TestQuadratic:
+    @settings(deadline=None, max_examples=30)
+    @given(st.integers(1, 4), st.integers(1, 3), st.integers(0, 1000), st.sampled_from([1e-4, 1e-2, 1.0]))
+    def test_the_minimum_is_the_ridge_solution(self, f, o, seed, penalty):
+        hessian = spd(f * o, seed)
+        gradient = torch.randn(f * o, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        scale = hessian.diagonal().mean()
+        ridge = torch.full((o, f), penalty) * scale
+        ridge[:, 0] = 1e-10 * scale  # constants are next to free
+        expected = torch.linalg.solve(hessian + torch.diag(ridge.reshape(-1).double()), -gradient).view(o, f).T
+        ours = Quadratic(hessian, gradient).minimize(penalty, o)
+        torch.testing.assert_close(ours, expected, rtol=1e-6, atol=1e-8)  # rounding, by the condition
+
+    @settings(deadline=None, max_examples=30)
+    @given(st.integers(0, 1000), st.sampled_from([1e-3, 1e-1]))
+    def test_a_quadratic_around_a_point_has_the_same_minimum(self, seed, penalty):
+        """b'Hb/2 + g'b around zero is d'Hd/2 + (g + Ha)'d around a, and the ridge shrinks a + d."""
+        hessian = spd(6, seed)
+        gradient, at = torch.randn(2, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        around_zero = Quadratic(hessian, gradient).minimize(penalty, 2)
+        point = at.view(2, 3).T
+        moved = Quadratic(hessian, gradient + hessian @ at).minimize(penalty, 2, point)
+        torch.testing.assert_close(point + moved, around_zero, rtol=1e-6, atol=1e-7)  # rounding, by the condition
+
+    def test_sums(self):
+        one, two = (Quadratic(spd(4, s), torch.ones(4).double() * s) for s in (1, 2))
+        total = one + two
+        torch.testing.assert_close(total.hessian, one.hessian + two.hessian)
+        torch.testing.assert_close(total.gradient, torch.full((4,), 3.0).double())
+
+    def test_sums_over_rows(self):
+        g = torch.Generator().manual_seed(3)
+        features, gradient = torch.randn(9, 4, generator=g).double(), torch.randn(9, 2, generator=g).double()
+        half = torch.randn(9, 2, 2, generator=g).double()
+        curvature = half @ half.transpose(1, 2)
+        rows = [torch.kron(curvature[i], torch.outer(features[i], features[i])) for i in range(9)]
+        torch.testing.assert_close(curvature_sum(features, curvature), torch.stack(rows).sum(0))
+        each = [torch.kron(gradient[i], features[i]) for i in range(9)]
+        torch.testing.assert_close(gradient_sum(features, gradient), torch.stack(each).sum(0))
+
+
+class TestBases:
+    def test_the_linear_basis_standardizes(self, posed):
+        x = posed().problem.x
+        features = linear_basis(x)(x)
+        assert (features[:, 0] == 1).all()
+        expected = (x.double() - x.double().mean(0)) / x.double().std(0, correction=0)
+        torch.testing.assert_close(features[:, 1:], expected, rtol=1e-9, atol=1e-9)  # sums over chunks
+
+    @pytest.mark.parametrize("p", [3, 30])
+    def test_the_sieve_is_standardized_and_contains_the_linear_basis(self, p):
+        x = torch.randn(500, p, generator=torch.Generator().manual_seed(1)) * 3 + 2
+        basis = sieve_basis(x)
+        features = basis(x)
+        assert features.shape == (500, basis.n_features)
+        torch.testing.assert_close(features[:, 1 : 1 + p], linear_basis(x)(x)[:, 1:], rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(
+            features[:, 1:].mean(0), torch.zeros(basis.n_features - 1).double(), atol=1e-6, rtol=0
+        )
+        spread = features[:, 1:].std(0, correction=0)
+        torch.testing.assert_close(spread, torch.ones_like(spread), rtol=1e-6, atol=0)  # moments of the same rows
+        q = p if p <= candidates.MAX_DIRECTIONS else candidates.COMPONENTS
+        pairs = min(q, candidates.MAX_PAIRED)
+        assert basis.n_features == 1 + p + 4 * q + pairs * (pairs - 1) // 2
+
+    def test_constant_columns_do_no_harm(self):
+        x = torch.cat([torch.randn(50, 2, generator=torch.Generator().manual_seed(1)), torch.full((50, 1), 3.0)], 1)
+        for basis in (linear_basis(x), sieve_basis(x)):
+            assert torch.isfinite(basis(x)).all()
+
+    def test_a_basis_of_no_covariates_is_the_constant(self):
+        basis = linear_basis(torch.zeros(5, 0))
+        assert torch.equal(basis(torch.zeros(3, 0)), torch.ones(3, 1).double())
+
+
+@pytest.fixture
+def hardly_any_ridge(monkeypatch):
+    """Penalties so small that they cannot be told from none."""
+    monkeypatch.setattr(candidates, "PENALTIES", (1e-11,))
+    monkeypatch.setattr(candidates, "NEWTON_PENALTY", 1e-11)
+
+
+class TestFits:
+    @pytest.mark.parametrize("family", list(STATSMODELS))
+    def test_theta_on_the_linear_basis_is_a_glm_with_interactions(self, posed, hardly_any_ridge, family):
+        """eta = t' theta(x) with theta linear in x is a GLM on the products of t and (1, x)."""
+        p = posed(family)
+        task = p.problem.outcome
+        fit = fit_basis("linear", task, linear_basis(p.problem.x), p.problem.x, p.scheme, p.units(task))
+        features = fit.basis(p.problem.x).numpy()
+        t = p.problem.data.t @ p.problem.unit
+        for v, net in enumerate(p.scheme.net):
+            rows = p.scheme.train_rows()[net]
+            design = np.einsum("nd,nf->ndf", t[rows], features[rows]).reshape(len(rows), -1)
+            glm = sm.GLM(p.problem.data.y[rows], design, family=STATSMODELS[family]()).fit(tol=1e-12)
+            expected = glm.params.reshape(2, -1).T
+            # Newton's method stops at a change of 1e-6, which converges quadratically or nearly so
+            np.testing.assert_allclose(fit.coefficients[v].numpy(), expected, rtol=1e-4, atol=1e-5)
+
+    @pytest.mark.parametrize("levels", [2, 3])
+    def test_levels_are_a_multinomial_logit(self, posed, hardly_any_ridge, levels):
+        p = posed("gaussian", "y ~ C(t) | x0 + x1 + x2", levels=levels)
+        task = p.problem.treated
+        fit = fit_basis("linear", task, linear_basis(p.problem.x), p.problem.x, p.scheme, p.units(task))
+        features = fit.basis(p.problem.x).numpy()
+        codes = p.problem.treatment.codes
+        for v, net in list(enumerate(p.scheme.net))[:4]:
+            rows = p.scheme.train_rows()[net]
+            theirs = sm.MNLogit(codes[rows], features[rows]).fit(disp=0, tol=1e-12)
+            np.testing.assert_allclose(fit.coefficients[v].numpy(), theirs.params, rtol=1e-4, atol=1e-5)  # as above
+
+    def test_means_are_least_squares(self, posed, hardly_any_ridge):
+        p = posed()
+        task = p.problem.treated
+        fit = fit_basis("linear", task, linear_basis(p.problem.x), p.problem.x, p.scheme, p.units(task))
+        features, target = fit.basis(p.problem.x).numpy(), p.problem.standardized
+        for v, net in enumerate(p.scheme.net):
+            rows = p.scheme.train_rows()[net]
+            expected = np.linalg.lstsq(features[rows], target[rows], rcond=None)[0]
+            # hessians are summed in single precision, and Newton steps correct that
+            np.testing.assert_allclose(fit.coefficients[v].numpy(), expected, rtol=1e-5, atol=1e-6)
+
+    def test_penalties_are_chosen_on_held_out_rows(self, posed):
+        """Of noise alone the largest penalty is best for most snapshots; of a clear signal a small one."""
+        rng = np.random.default_rng(1)
+        p = posed()
+        noise = p.frame.assign(y=rng.standard_normal(len(p.frame)))
+        clear = p.frame.assign(y=3 * p.frame["x0"] + 0.1 * rng.standard_normal(len(p.frame)))
+        chosen = []
+        for frame in (noise, clear):
+            q = posed(frame=frame)
+            task, basis = q.problem.outcome, sieve_basis(q.problem.x)
+            fit = fit_basis("sieve", task, basis, q.problem.x, q.scheme, q.units(task))
+            assert set(fit.penalties.tolist()) <= {float(torch.tensor(c)) for c in PENALTIES}
+            chosen.append(float(fit.penalties.log().mean()))
+        assert chosen[0] > chosen[1]
+
+    @pytest.mark.parametrize("family", list(STATSMODELS))
+    @pytest.mark.parametrize("make", [linear_basis, sieve_basis])
+    def test_no_fit_depends_on_the_outcomes_it_predicts(self, posed, family, make):
+        """Every outcome of block 0 changed: the fits that predict block 0 keep every bit, others don't."""
+        before = posed(family)
+        inside = before.plan.block == 0
+        y = before.frame["y"].to_numpy().copy()
+        y[inside] = {"gaussian": y[inside] + 30, "logit": 1 - y[inside], "poisson": y[inside] + 40}[family]
+        after = posed(family, frame=before.frame.assign(y=y), plan=before.plan)
+        one, two = (
+            fit_basis("b", p.problem.outcome, make(p.problem.x), p.problem.x, p.scheme, p.units(p.problem.outcome))
+            for p in (before, after)
+        )
+        own = torch.from_numpy(before.scheme.target == 0)
+        assert torch.equal(one.coefficients[own], two.coefficients[own])
+        assert (one.coefficients[~own] != two.coefficients[~own]).any(1).any(1).any()

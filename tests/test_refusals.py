@@ -1,0 +1,330 @@
+"""What deepdml refuses, through the public entry points: the message names the culprit and says what to do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+
+import deepdml as dd
+from deepdml.errors import DataError, FormulaError, OptionError, OverlapError
+
+N = 200
+QUICK = {"hidden": (4,), "epochs": 1, "seed": 1}
+
+
+@pytest.fixture(scope="module")
+def data() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((N, 3))
+    t = x[:, 0] + rng.standard_normal(N)
+    frame = pd.DataFrame(x, columns=["age", "tenure", "emb_0"])
+    frame["wage"] = x[:, 0] + t + rng.standard_normal(N)
+    frame["treat"] = t
+    frame["arm"] = np.array(["a", "b", "c"])[np.arange(N) % 3]
+    frame["binary"] = np.arange(N) % 2 * 1.0
+    frame["constant"] = 1.0
+    frame["firm"] = np.arange(N) // 10
+    frame["minus"] = np.where(np.arange(N) == 7, -1.0, 1.0)
+    return frame
+
+
+@pytest.mark.parametrize(
+    ("formula", "message"),
+    [
+        ("wage ~ treat", r"'wage ~ treat' has no bar; write 'outcome ~ treatment \| covariates'"),
+        ("wage ~ treat | age | tenure", r"has 2 bars; one is needed.*third part is reserved"),
+        ("wage | age ~ treat", r"has a bar left of '~'"),
+        ("wage ~ treat | ", r"right of the bar is empty; name the covariates there"),
+        ("wage ~ | age", r"between '~' and the bar is empty; name the treatments"),
+        ("wage ~ 0 | age", r"has no coefficient; write at least '1'"),
+        ("wage ~ treat | tenuer", r"'tenuer' is not a column.*Did you mean 'tenure'"),
+        ("wage ~ traet | age", r"'traet' is not a column.*Did you mean 'treat'"),
+        ("wagee ~ treat | age", r"'wagee' is not a column.*Did you mean 'wage'"),
+        ("wage ~ treat | emb*b_*", r"emb\*b_\*"),
+        ("wage ~ treat | enb_*", r"the glob 'enb_\*' matches no column"),
+        ("wage ~ treat | treat + age", r"'treat' stand.* on both sides of the bar.*Take it out of the covariates"),
+        ("wage ~ treat | log(treat)", r"'treat' stand.* on both sides of the bar"),
+        ("wage ~ treat | tre*", r"'treat' stand.* on both sides of the bar.*- treat"),
+        ("wage ~ treat | age + wage", r"the outcome 'wage' is among the covariates; take it out"),
+        ("wage ~ treat | w*", r"the outcome 'wage' is among the covariates.*'- wage' if a glob matched it"),
+        ("wage ~ wage | age", r"the outcome 'wage' stands left of the bar as well"),
+    ],
+)
+def test_formulas(data, formula, message):
+    with pytest.raises(FormulaError, match=message):
+        dd.fit(formula, data)
+
+
+def test_a_glob_without_a_match_lists_near_names(data):
+    with pytest.raises(FormulaError, match=r"'enb_\*' matches no column.*emb_"):
+        dd.fit("wage ~ treat | enb_*", data)
+
+
+@pytest.mark.parametrize(
+    ("formula", "message"),
+    [
+        ("wage ~ constant | age", r"'constant' left of the bar is 1 in all 200 rows.*leave it out"),
+        ("wage ~ treat + I(2 * treat) | age", r"collinear.*Leave one of them out"),
+        ("constant ~ treat | age", r"the outcome 'constant' is 1 in all 200 rows; there is nothing to explain"),
+        ("arm ~ treat | age", r"the outcome 'arm' holds categories, not numbers"),
+    ],
+)
+def test_columns_that_say_nothing(data, formula, message):
+    with pytest.raises(DataError, match=message):
+        dd.fit(formula, data)
+
+
+@pytest.mark.parametrize(
+    ("family", "support", "value"),
+    [
+        ("logit", "outcomes between 0 and 1", 1.25),
+        ("logit", "outcomes between 0 and 1", -0.5),
+        ("poisson", "non-negative outcomes", -1.0),
+    ],
+)
+def test_outcomes_outside_the_support(data, family, support, value):
+    """Before anything is trained, with the labels of the first rows."""
+    frame = data.assign(out=np.where(np.arange(N) % 2, 1.0, 0.0))
+    frame.loc[[11, 42], "out"] = value
+    message = (
+        rf"'{family}' needs {support}, but 'out' has 2 other value\(s\) \({value:g}, {value:g}\) in row\(s\) 11, 42"
+    )
+    with pytest.raises(DataError, match=message):
+        dd.DeepDML("out ~ treat | age", frame, family)
+
+
+@pytest.mark.parametrize(
+    ("family", "message"),
+    [
+        ("gausian", r"unknown family 'gausian'; allowed are .*Did you mean 'gaussian'"),
+        ("poison", r"Did you mean 'poisson'"),
+        (sm.families.Binomial(sm.families.links.Probit()), r"Binomial with link Probit is not available"),
+        (sm.families.Gamma(sm.families.links.Log()), r"is not understood; pass a name"),
+        (7, r"family 7 is not understood"),
+    ],
+)
+def test_families(data, family, message):
+    with pytest.raises(OptionError, match=message):
+        dd.fit("wage ~ treat | age", data, family)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"learner": "nett"}, r"unknown learner 'nett'; allowed are auto, net\. Did you mean 'net'"),
+        ({"treatment": "discret"}, r"unknown treatment 'discret'.*Did you mean 'discrete'"),
+        ({"lambda_": "moment"}, r"unknown lambda_ 'moment'.*Did you mean 'moments'"),
+        (
+            {"lambda_": "known design"},
+            r"'known design' does not fit this treatment and family; here it can be 'moments'",
+        ),
+        ({"cov_type": "HC3"}, r"unknown cov_type 'HC3'; allowed are HC0, HC1, cluster"),
+        ({"n_fold": 3}, r"unknown option 'n_fold'.*Did you mean 'n_folds'"),
+        ({"epoch": 3}, r"unknown option 'epoch'.*Did you mean 'epochs'"),
+        ({"n_folds": 1}, r"n_folds=1 is too few; cross-fitting needs at least 2"),
+        ({"n_folds": 0}, r"n_folds=0 is too few"),
+        ({"n_folds": 2.5}, r"n_folds=2.5 is not a whole number"),
+        ({"n_folds": "5"}, r"n_folds='5' is not a whole number"),
+        ({"n_folds": True}, r"n_folds=True is not a whole number"),
+        ({"n_rep": 0}, r"n_rep=0 is not a whole number of at least 1"),
+        ({"n_rep": 1.5}, r"n_rep=1.5 is not a whole number"),
+        ({"epochs": 0}, r"epochs=0 is not a whole number of at least 1"),
+        ({"epochs": "many"}, r"epochs='many' is not a whole number"),
+        ({"hidden": ()}, r"hidden=\(\) is not a tuple of positive widths such as \(64, 32\)"),
+        ({"hidden": (8, 0)}, r"hidden=\(8, 0\) is not a tuple"),
+        ({"hidden": "big"}, r"hidden='big' is not a tuple"),
+        ({"hidden": 64}, r"hidden=64 is not a tuple"),
+        ({"hidden": (3.5,)}, r"hidden=\(3.5,\) is not a tuple"),
+        ({"lr": 0}, r"lr=0 is not a positive number"),
+        ({"lr": -0.1}, r"lr=-0.1 is not a positive number"),
+        ({"lr": float("nan")}, r"lr=nan is not a positive number"),
+        ({"lr": "fast"}, r"lr='fast' is not a positive number"),
+        ({"weight_decay": -1}, r"weight_decay=-1 is not a positive number or zero"),
+        ({"ensemble": 0}, r"ensemble=0 is not a whole number"),
+        ({"n_jobs": 0}, r"n_jobs=0 is not a whole number"),
+        ({"seed": -1}, r"seed=-1 is not a whole number of at least 0"),
+        ({"seed": 1.5}, r"seed=1.5 is not a whole number"),
+        ({"seed": "a"}, r"seed='a' is not a whole number"),
+        ({"device": "gpu"}, r"device='gpu' cannot be used here.*Use device='cpu'"),
+        ({"device": "cuda:999"}, r"device='cuda:999' cannot be used here.*Use device='cpu'"),
+    ],
+)
+def test_options(data, options, message):
+    with pytest.raises(OptionError, match=message):
+        dd.fit("wage ~ treat | age", data, **{**QUICK, **options})
+
+
+def test_missing_values_under_raise_are_named_with_their_rows(data):
+    frame = data.copy()
+    frame.loc[[3, 9], "age"] = np.nan
+    frame.loc[5, "wage"] = np.inf
+    with pytest.raises(DataError, match=r"missing='raise'.*wage in 1 row\(s\) \(5\), age in 2 row\(s\) \(3, 9\)"):
+        dd.fit("wage ~ treat | age", frame, missing="raise")
+
+
+def test_an_unknown_treatment_of_missing_values(data):
+    with pytest.raises(OptionError, match=r"unknown value of missing 'keep'; allowed are drop, raise"):
+        dd.fit("wage ~ treat | age", data, missing="keep")
+
+
+def test_no_row_left(data):
+    with pytest.raises(DataError, match=r"no row is left: missing or infinite: age in 200 row\(s\)"):
+        dd.fit("wage ~ treat | age", data.assign(age=np.nan))
+
+
+def test_duplicate_columns(data):
+    with pytest.raises(DataError, match=r"several columns called 'age'; rename or drop them"):
+        dd.fit("wage ~ treat | age", pd.concat([data, data[["age"]]], axis=1))
+
+
+def test_data_that_are_no_table():
+    with pytest.raises((DataError, TypeError), match=r"allowed are a pandas DataFrame, an eager polars DataFrame"):
+        dd.fit("wage ~ treat | age", 3)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (np.ones(5), r"weights has 5 rows, but the data have 200"),
+        ("minus", r"weights are negative in 1 row\(s\): 7\. Sampling weights are zero or positive"),
+        ("minos", r"weights='minos' is not a column of the data\. Did you mean 'minus'"),
+        (np.zeros(N), r"all weights are zero"),
+        ("arm", r"weights are a .*; numbers are needed"),
+    ],
+)
+def test_weights(data, weights, message):
+    with pytest.raises(DataError, match=message):
+        dd.fit("wage ~ treat | age", data, weights=weights)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"cov_kwds": {"groups": np.arange(7)}}, DataError, r"groups has 7 rows, but the data have 200"),
+        (
+            {"cov_kwds": {"groups": "firn"}},
+            DataError,
+            r"groups='firn' is not a column of the data\. Did you mean 'firm'",
+        ),
+        ({}, OptionError, r"cov_type='cluster' needs cov_kwds=\{'groups': \.\.\.\}"),
+        ({"cov_kwds": {"group": "firm"}}, OptionError, r"unknown key of cov_kwds 'group'.*Did you mean 'groups'"),
+        ({"cov_kwds": {"groups": "firm"}, "cov_type": "HC1"}, OptionError, r"has groups, but cov_type='HC1' does not"),
+        ({"cov_kwds": {"groups": "firm"}, "n_folds": 30}, OptionError, r"n_folds=30 is more than the 20 cluster"),
+        (
+            {"cov_kwds": {"groups": "constant"}},
+            OptionError,
+            r"more than the 1 cluster.*cluster on something that varies",
+        ),
+    ],
+)
+def test_groups(data, options, error, message):
+    with pytest.raises(error, match=message):
+        dd.fit("wage ~ treat | age", data, **{"cov_type": "cluster", **QUICK, **options})
+
+
+@pytest.mark.parametrize(
+    ("rows", "folds", "message"),
+    [
+        (40, 25, r"25 folds of 40 rows leave fewer than 2 rows a fold; use n_folds=20 or fewer"),
+        (11, 2, r"11 rows are too few to cross-fit; at least 12 are needed"),
+    ],
+)
+def test_too_few_rows(data, rows, folds, message):
+    with pytest.raises(DataError, match=message):
+        dd.fit("wage ~ treat | age", data[:rows], n_folds=folds, **QUICK)
+
+
+def test_a_continuous_treatment_in_few_rows_is_not_called_discrete(data):
+    """Ten rows have at most ten levels; the user asked for nothing discrete, so the message is about rows."""
+    with pytest.raises(DataError, match=r"8 rows are too few to cross-fit"):
+        dd.fit("wage ~ treat | age", data[:8], n_folds=2, **QUICK)
+
+
+@pytest.mark.parametrize("learner", ["auto", "net"])
+@pytest.mark.parametrize("treat", ["binary", "linear"])
+def test_no_overlap(data, learner, treat):
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame(rng.standard_normal((600, 2)), columns=["age", "tenure"])
+    frame["treat"] = (frame["age"] > 0) * 1.0 if treat == "binary" else 3 * frame["age"] - 1
+    frame["wage"] = frame["age"] + frame["treat"] + rng.standard_normal(600)
+    message = {
+        "binary": r"predict the treatment almost perfectly in .* of the rows.*Drop covariates that are .*copies",
+        "linear": r"explain 100\.0000% of the variance of 'treat'.*Drop covariates that are .*copies",
+    }[treat]
+    with pytest.raises(OverlapError, match=message):
+        dd.fit("wage ~ treat | age + tenure", frame, learner=learner, **QUICK)
+
+
+@pytest.mark.parametrize(
+    ("formula", "treatment", "error", "message"),
+    [
+        ("wage ~ binary | age", 1.5, DataError, r"must lie between 0 and 1 and sum to less than 1.*row\(s\) 0, 1"),
+        ("wage ~ binary | age", 0.0, DataError, r"must lie between 0 and 1"),
+        ("wage ~ binary | age", np.full(5, 0.5), DataError, r"have shape \(5,\); \(200,\) or \(200, 1\) is needed"),
+        ("wage ~ binary | age", np.full((N, 2), 0.3), DataError, r"have shape \(200, 2\); \(200,\) or \(200, 1\)"),
+        ("wage ~ C(arm) | age", np.full(N, 0.3), DataError, r"have shape \(200,\); .*\(200, 2\) is needed"),
+        ("wage ~ C(arm) | age", np.full((N, 2), 0.5), DataError, r"sum to less than 1; they don't in row\(s\) 0, 1"),
+        ("wage ~ treat | age", 0.5, OptionError, r"need a treatment with levels.*200 distinct structural rows"),
+        ("wage ~ treat | age", "discrete", OptionError, r"treat has 200 distinct values in 200 rows.*'continuous'"),
+        ("wage ~ C(arm) | age", "continuous", OptionError, r"the treatment is categorical; use treatment='discrete'"),
+    ],
+)
+def test_treatment_models(data, formula, treatment, error, message):
+    with pytest.raises(error, match=message):
+        dd.fit(formula, data, treatment=treatment, **QUICK)
+
+
+def test_the_row_of_an_impossible_propensity_is_named(data):
+    known = np.where(np.arange(N) == 42, 1.2, 0.5)
+    with pytest.raises(DataError, match=r"row\(s\) 42\."):
+        dd.fit("wage ~ binary | age", data, treatment=known, **QUICK)
+
+
+@pytest.mark.parametrize("family", ["logit", "poisson"])
+def test_several_continuous_treatments_outside_the_gaussian_family(data, family):
+    with pytest.raises(OptionError, match=rf"several continuous treatments need .*gaussian.*'{family}'"):
+        dd.fit("binary ~ treat + tenure | age", data, family, **QUICK)
+
+
+@pytest.mark.parametrize("family", ["logit", "poisson"])
+def test_outcomes_too_rare_to_train_on(data, family):
+    """Two events in 200 rows leave training sets without any: an error of ours, never one of the linear algebra."""
+    frame = data.assign(event=(np.arange(N) % 150 == 3) * 1.0)
+    with pytest.raises(DataError, match=r"outcome .*is 0 in all .* rows that one of the nets trains on.*too rare"):
+        dd.fit("event ~ treat | age", frame, family, **QUICK)
+
+
+@pytest.fixture(scope="module")
+def res(data):
+    return dd.fit("wage ~ treat | age + C(arm)", data, learner="net", **QUICK)
+
+
+class TestPrediction:
+    def test_unseen_category(self, data, res):
+        new = data.assign(arm=np.where(np.arange(N) == 4, "d", data["arm"]))
+        with pytest.raises(
+            DataError, match=r"'C\(arm\)' has categories the model has not seen: 'd' in row\(s\) 4; known"
+        ):
+            res.predict(new)
+
+    @pytest.mark.parametrize("column", ["age", "treat", "arm"])
+    def test_absent_column(self, data, res, column):
+        with pytest.raises(DataError, match=rf"no column '{column}'"):
+            res.predict(data.drop(columns=column))
+
+    def test_theta_needs_no_treatment(self, data, res):
+        pd.testing.assert_frame_equal(
+            res.predict(data.drop(columns="treat"), which="theta"), res.predict(data, which="theta")
+        )
+
+    def test_unknown_kind(self, data, res):
+        with pytest.raises(OptionError, match=r"unknown which 'maen'.*Did you mean 'mean'"):
+            res.predict(data, which="maen")
+
+
+def test_every_refusal_is_a_value_error_or_a_type_error(data):
+    """So that code that catches those goes on working."""
+    for error in (DataError, FormulaError, OptionError, OverlapError):
+        assert issubclass(error, ValueError | TypeError)
