@@ -32,7 +32,7 @@ def test_continuous_treatment(family, n):
         np.testing.assert_allclose(res.bse, oracle, rtol=0.25)
         # five standard errors: one in two million draws
         assert ((res.params - pd.Series(sim.truth)) / res.bse).abs().max() < 5
-    # over seeds 1 to 8 the slope's errors average .04 (gaussian), -.10 (logit) and .39 (poisson) with an sd of .5 to .6,
+    # over seeds 1 to 8 the slope's errors average .04 (gaussian), -.10 (logit) and .39 (poisson), their sd is .5 to .6;
     # so a mean of three has an sd of .35 around them; without covariates each error exceeds five
     assert np.abs(np.mean(missed, axis=0)).max() < 1.5
 

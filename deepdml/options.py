@@ -1,0 +1,111 @@
+"""The options of a fit, checked where the user gives them: each error says what is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from deepdml.design.data import ModelData
+from deepdml.errors import DataError, OptionError, list_rows, unknown_option
+from deepdml.learn.treatment import distinct_rows
+
+Auto = Literal["auto"]
+
+
+def covariance_keywords(cov_type: str, cov_kwds: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the keywords of a covariance, or raise OptionError for one it does not take."""
+    keywords = dict(cov_kwds or {})
+    for name in keywords:
+        if name not in ("groups", "use_correction"):
+            raise unknown_option("key of cov_kwds", name, ("groups", "use_correction"))
+    clustered = str(cov_type).lower() == "cluster"
+    if clustered and keywords.get("groups") is None:
+        raise OptionError(
+            "cov_type='cluster' needs cov_kwds={'groups': ...}: a column of the data, or one label per row."
+        )
+    if not clustered and keywords.get("groups") is not None:
+        raise OptionError(f"cov_kwds has groups, but cov_type={cov_type!r} does not use them; use cov_type='cluster'.")
+    return keywords
+
+
+def known_propensities(treatment: ArrayLike, data: ModelData) -> NDArray[np.float64]:
+    """Return known propensities (n, m) of the distinct structural rows, in the order in which they first appear."""
+    rows = distinct_rows(data.t).rows
+    given = np.asarray(treatment, dtype=np.float64)
+    dummies = np.flatnonzero(np.ptp(rows, axis=0) > 0)
+    width = 1 if len(rows) == 2 else len(dummies)
+    if len(rows) != width + 1:
+        raise OptionError(
+            f"known propensities need a treatment with levels, each with its own dummy; "
+            f"{', '.join(data.treatment_names)} has {len(rows):,} distinct structural rows in {len(dummies)} columns."
+        )
+    if given.ndim == 0:
+        given = np.full((len(data.y), width), given)
+    given = given[:, None] if given.ndim == 1 else given
+    if len(given) == data.n_total:
+        given = given[data.rows]
+    if given.shape != (len(data.y), width):
+        raise DataError(
+            f"known propensities have shape {np.shape(treatment)}; ({data.n_total:,},) or "
+            f"({data.n_total:,}, {width}) is needed."
+        )
+    bad = ~(np.isfinite(given).all(1) & (given > 0).all(1) & (given.sum(1) < 1))
+    if bad.any():
+        labels = list(data.index[bad])
+        raise DataError(
+            "known propensities must lie between 0 and 1 and sum to less than 1; they don't in row(s) "
+            f"{list_rows(labels)}."
+        )
+    if len(rows) == 2:
+        upper = np.column_stack([1.0 - given[:, 0], given[:, 0]])
+        return upper if tuple(rows[0]) < tuple(rows[1]) else upper[:, ::-1]
+    on = rows[:, dummies]
+    if not np.isin(on, (0.0, 1.0)).all() or (on.sum(1) > 1).any():
+        raise OptionError("known propensities need dummy coding of the treatment's levels; use C(...) in the formula.")
+    return np.where(on.sum(1) == 1, given @ on.T, 1.0 - given.sum(1, keepdims=True))
+
+
+def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> Any:
+    """Return a value if it is allowed."""
+    if value not in allowed:
+        raise unknown_option(name, value, allowed)
+    return value
+
+
+def whole(name: str, value: int | Auto) -> int | None:
+    """Return a whole number of at least 1, None for "auto"."""
+    if isinstance(value, str) and value == "auto":
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise OptionError(f"{name}={value!r} is not a whole number of at least 1.")
+    return int(value)
+
+
+def seed_of(value: int) -> int:
+    """Return a seed, a whole number of at least 0."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
+        raise OptionError(f"seed={value!r} is not a whole number of at least 0.")
+    return int(value)
+
+
+def positive(name: str, value: float | Auto, *, zero: bool = False) -> float | None:
+    """Return a positive number (or zero, where that is allowed), None for "auto"."""
+    if isinstance(value, str) and value == "auto":
+        return None
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool) and np.isfinite(value)
+    if not number or value < 0 or (value == 0 and not zero):
+        raise OptionError(f"{name}={value!r} is not a positive number{' or zero' if zero else ''}.")
+    return float(value)
+
+
+def widths(value: tuple[int, ...] | Auto) -> tuple[int, ...] | None:
+    """Return the widths of hidden layers, None for "auto"."""
+    if isinstance(value, str) and value == "auto":
+        return None
+    widths = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else ()
+    if not widths or not all(isinstance(w, int | np.integer) and not isinstance(w, bool) and w > 0 for w in widths):
+        raise OptionError(f"hidden={value!r} is not a tuple of positive widths such as (64, 32), nor 'auto'.")
+    return tuple(int(w) for w in widths)
