@@ -157,6 +157,10 @@ class Penalized:
         ridge[:, 0] = 1e-10 * scale
         return cls(ridge, torch.linalg.cholesky(hessian + torch.diag(ridge.reshape(-1))))
 
+    def hessian(self) -> Tensor:
+        """Return the hessian (o * f, o * f) without the ridge."""
+        return self.lower @ self.lower.T - torch.diag(self.ridge.reshape(-1))
+
     def minimize(self, gradient: Tensor, at: Tensor | None = None) -> Tensor:
         """Return the move (f, o) for a gradient (o * f,) at the point `at` (f, o)."""
         pull = gradient if at is None else gradient + (self.ridge * at.T).reshape(-1)
@@ -223,19 +227,20 @@ def fit_basis(name: str, task: Task, basis: Basis, x: Tensor, scheme: Scheme, un
     Newton's method runs at one penalty; the others are read off its last quadratic, exactly for a quadratic loss.
     """
     fits = _Newton(task, basis, x, scheme, units)
-    at, hessians, gradients = fits.run()
-    paths = torch.stack(
-        [
-            torch.stack([b + Quadratic(h, g).minimize(penalty, task.n_out, b) for penalty in PENALTIES])
-            for b, h, g in zip(at, hessians, gradients, strict=True)
-        ]
-    )
+    at, gradients, factored = fits.run()
+    paths = torch.stack([_path(*net, task.n_out) for net in zip(at, gradients, factored, strict=True)])
     chosen = fits.held_out_losses(paths).argmin(1)
     net = torch.from_numpy(scheme.net)
     picked = paths[net, chosen]
     shifted = _to_common(task, picked, units.select(net.to(units.unit.device)))
     nets = at.index_copy(0, net.to(at.device), picked) if len(net) == len(at) else at
     return BasisFit(name, task, basis, shifted, nets, torch.tensor(PENALTIES)[chosen.cpu()])
+
+
+def _path(at: Tensor, gradient: Tensor, factored: Penalized, n_out: int) -> Tensor:
+    """Return a net's coefficients (l, f, o) at every penalty, from its last quadratic around `at` (f, o)."""
+    last = Quadratic(factored.hessian(), gradient)
+    return torch.stack([at + last.minimize(penalty, n_out, at) for penalty in PENALTIES])
 
 
 def _to_common(task: Task, coefficients: Tensor, units: Units) -> Tensor:
@@ -260,8 +265,8 @@ class _Newton:
             for part in rows.split(CHUNK):
                 yield cell, part, self.basis(self.x[part])
 
-    def run(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return coefficients (s, f, o), hessians (s, o * f, o * f) and gradients (s, o * f) at them.
+    def run(self) -> tuple[Tensor, Tensor, list[Penalized]]:
+        """Return coefficients (s, f, o), gradients (s, o * f) and penalized hessians (s) at them.
 
         Every net goes its own way and stops on its own: no net's outcomes may reach another's coefficients.
         """
@@ -270,19 +275,19 @@ class _Newton:
         value = torch.full((s,), torch.inf, dtype=torch.float64, device=at.device)
         hessians = torch.zeros(s, o * f, o * f, dtype=torch.float64, device=at.device)
         gradients = torch.zeros(s, o * f, dtype=torch.float64, device=at.device)
-        factored: dict[int, Penalized] = {}
+        factored: list[Penalized] = []
         steps, active = torch.zeros_like(at), list(range(s))
         for iteration in range(ITERATIONS):
             renew = iteration == 0 or (not self.task.constant_curvature and iteration < NEW_HESSIANS)
             new = self._derivatives(at, active, hessians if renew else None, iteration == 0)
+            if renew:
+                self._factor(hessians, active, factored)
             for net in list(active):
                 if iteration > 1 and float(new[1][net]) > float(value[net]) + 1e-9 * abs(float(value[net])):
                     steps[net] *= 0.5
                     at[net] -= steps[net]
                     continue
                 gradients[net], value[net] = new[0][net], new[1][net]
-                if renew or net not in factored:
-                    factored[net] = Penalized.factor(hessians[net], NEWTON_PENALTY, o)
                 move = factored[net].minimize(gradients[net], at[net])
                 size = float(move.square().sum().sqrt())
                 if iteration and size < CONVERGED * (1.0 + float(at[net].abs().max())):
@@ -294,7 +299,14 @@ class _Newton:
                 break
         if active:
             gradients[active] = self._derivatives(at, active, None, False)[0][active]
-        return at, hessians, gradients
+        return at, gradients, factored
+
+    def _factor(self, hessians: Tensor, active: list[int], factored: list[Penalized]) -> None:
+        """Factor the active nets' hessians in place, which halves what a wide basis holds, and note the factors."""
+        for net in active:
+            new = Penalized.factor(hessians[net], NEWTON_PENALTY, self.shape[2])
+            hessians[net] = new.lower
+            factored[net : net + 1] = [Penalized(new.ridge, hessians[net])]
 
     def _derivatives(
         self, at: Tensor, active: list[int], hessians: Tensor | None, first: bool
