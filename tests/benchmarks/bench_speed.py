@@ -143,8 +143,8 @@ def section_speed(bench: Bench) -> str:
 and `citations` hold the exact formulas. deep-inference runs as in its own tutorial on embeddings
 (`hidden_dims=[128, 64], epochs=150, n_folds=50`; the rest, full batches, rate 0.01 and patience 10, is its default; it
 stopped by itself after {", ".join(epochs)} epochs on average). The default of deepdml chooses its layers and epochs
-itself. Seconds of deepdml are the median of three runs, those of deep-inference one run. "z against the oracle" is the estimate less the mean of the true influence values on the same rows, in standard
-errors: the error that the nets cause.
+itself. Seconds of deepdml are the median of three runs, those of deep-inference one run. "z against the oracle" is the
+estimate less the mean of the true influence values on the same rows, in standard errors: the error that the nets cause.
 
 {table(rows, head, ".3g")}
 
