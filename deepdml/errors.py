@@ -42,10 +42,6 @@ class DeepDMLWarning(UserWarning):
     """Root of the warnings; each one also stands in the summary's foot."""
 
 
-class DataWarning(DeepDMLWarning):
-    """Rows or columns need the user's attention."""
-
-
 class OverlapWarning(DeepDMLWarning):
     """Propensities were clipped or eigenvalues of Lambda floored in more than one per cent of rows."""
 

@@ -92,22 +92,15 @@ def integrate(law: TreatmentLaw, family: Family, theta: Float, noise: Float | No
     for start in range(0, n, CHUNK):
         rows = slice(start, min(start + CHUNK, n))
         nodes, weights = law.nodes(rows)
-        nodes = nodes @ unit
-        eta = np.einsum("nmd,nd->nm", np.broadcast_to(nodes, (eta_rows(rows), *nodes.shape[1:])), theta[rows])
+        nodes = np.broadcast_to(nodes @ unit, (rows.stop - rows.start, *nodes.shape[1:]))
+        eta = np.einsum("nmd,nd->nm", nodes, theta[rows])
         heavy = weights * family.hessian(eta)
-        matrix[rows] = np.einsum(
-            "nm,nmd,nme->nde", heavy, np.broadcast_to(nodes, (*eta.shape, d)), nodes, optimize=True
-        )
+        matrix[rows] = np.einsum("nm,nmd,nme->nde", heavy, nodes, nodes, optimize=True)
         if noise is not None:
             spread = np.einsum("nmd,nde,nme->nm", nodes, noise[rows], nodes, optimize=True)
             slope = 0.5 * weights * family.hessian_slope(eta) * spread
-            remainder[rows] = np.einsum("nm,nmd->nd", slope, np.broadcast_to(nodes, (*eta.shape, d)))
+            remainder[rows] = np.einsum("nm,nmd->nd", slope, nodes)
     return invert(matrix, remainder)
-
-
-def eta_rows(rows: slice) -> int:
-    """Return the number of rows of a slice."""
-    return int(rows.stop - rows.start)
 
 
 def invert(matrix: Float, remainder: Float) -> Curvature:
