@@ -20,7 +20,7 @@ NEWTON_PENALTY = 1e-3
 ITERATIONS = 15
 NEW_HESSIANS = 4  # Newton steps with a new hessian; the steps after them keep the last one
 STEP_LIMIT = 3.0  # root mean square change of the outputs in one step
-CONVERGED = 1e-6
+CONVERGED = 0.03  # a last step, as a share of sqrt(coefficients / rows): of the order of their sampling error
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +166,17 @@ class Penalized:
         pull = gradient if at is None else gradient + (self.ridge * at.T).reshape(-1)
         return -torch.cholesky_solve(pull[:, None], self.lower).view(self.ridge.shape).T
 
+    def length(self, step: Tensor, change: Tensor) -> float:
+        """Return the length of the next move after a `step` (f, o) that changed the gradient by `change` (o * f,).
+
+        One for a quadratic with this hessian, less where the loss was found to curve more (Barzilai and Borwein 1988,
+        equation 5, in the metric of the penalized hessian).
+        """
+        along = step.T.reshape(-1)
+        metric = float((self.lower.T @ along).square().sum())
+        curvature = float(along @ change + along @ (self.ridge.reshape(-1) * along))
+        return metric / curvature if curvature > 0.25 * metric else 1.0
+
 
 def sums_without_each(parts: list[Quadratic], rest: Quadratic) -> list[Quadratic]:
     """Return, for each part, `rest` plus all the other parts.
@@ -277,6 +288,7 @@ class _Newton:
         gradients = torch.zeros(s, o * f, dtype=torch.float64, device=at.device)
         factored: list[Penalized] = []
         steps, active = torch.zeros_like(at), list(range(s))
+        close = CONVERGED * np.sqrt(f * o / np.maximum(self.scheme.train_sizes(), 1))
         for iteration in range(ITERATIONS):
             renew = iteration == 0 or (not self.task.constant_curvature and iteration < NEW_HESSIANS)
             new = self._derivatives(at, active, hessians if renew else None, iteration == 0)
@@ -287,12 +299,15 @@ class _Newton:
                     steps[net] *= 0.5
                     at[net] -= steps[net]
                     continue
+                before = gradients[net].clone()
                 gradients[net], value[net] = new[0][net], new[1][net]
                 move = factored[net].minimize(gradients[net], at[net])
                 size = float(move.square().sum().sqrt())
-                if iteration and size < CONVERGED * (1.0 + float(at[net].abs().max())):
+                if iteration and size < close[net]:
                     active.remove(net)
                     continue
+                if iteration > 1 and not renew:
+                    move *= factored[net].length(steps[net], gradients[net] - before)
                 steps[net] = move * (min(1.0, STEP_LIMIT / max(size, STEP_LIMIT)) if iteration else 1.0)
                 at[net] += steps[net]
             if not active:

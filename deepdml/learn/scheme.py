@@ -68,6 +68,10 @@ class Scheme:
         """Return the training rows of each net."""
         return [self.rows_of_cells(cells) for cells in self.train]
 
+    def train_sizes(self) -> Int:
+        """Return the number of training rows of each net, shape (s,)."""
+        return np.asarray(self.train @ np.bincount(self.cell, minlength=self.train.shape[1]))
+
     def snapshots_of(self, block: int) -> Int:
         """Return the snapshots that predict a block."""
         return np.flatnonzero(self.target == block)

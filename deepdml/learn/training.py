@@ -21,7 +21,7 @@ from deepdml.learn.tasks import Task, Units
 BETAS = (0.9, 0.999)
 WARM_UP = 50  # steps
 CHECK = 50  # steps between looks at the held-out loss
-LOOK_BACK = 4  # checks over which a net has to gain
+LOOK_BACK = 3  # checks over which a net has to gain
 GAIN = 0.1  # a net stops when it gained less than this over sqrt(n), relative to its loss
 JUDGED = 4096  # held-out rows that judge a snapshot; more add cost, not information
 

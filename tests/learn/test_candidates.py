@@ -69,6 +69,20 @@ class TestQuadratic:
         torch.testing.assert_close(gradient_sum(features, gradient), torch.stack(each).sum(0))
 
 
+class TestPenalized:
+    def test_a_step_is_as_long_as_the_loss_curves_less_than_its_hessian(self):
+        """On a quadratic that curves c times as much as the factored one, 1 / c of the move reaches the minimum."""
+        hessian, step = spd(6, 1), torch.ones(3, 2).double()
+        factored = candidates.Penalized.factor(hessian, 1e-12, 2)
+        for times in (0.5, 1.0, 2.0):
+            change = times * hessian @ step.T.reshape(-1)
+            assert factored.length(step, change) == pytest.approx(1 / times, rel=1e-6)  # the next-to-zero ridge
+
+    def test_a_loss_that_seems_flat_takes_the_plain_step(self):
+        factored = candidates.Penalized.factor(spd(4, 2), 1e-3, 1)
+        assert factored.length(torch.ones(4, 1).double(), torch.zeros(4).double()) == 1.0
+
+
 class TestBases:
     def test_the_linear_basis_standardizes(self, posed):
         x = posed().problem.x
