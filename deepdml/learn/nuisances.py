@@ -16,12 +16,11 @@ from deepdml.learn.backbones import Backbone
 from deepdml.learn.candidates import Basis, BasisFit, constant_basis, fit_basis, linear_basis, sieve_basis
 from deepdml.learn.heads import refit_heads
 from deepdml.learn.problem import LearnOptions, Problem
+from deepdml.learn.refinement import Boost, HeadBoost, boost, boost_heads
 from deepdml.learn.scheme import Scheme
 from deepdml.learn.stacking import (
-    Boost,
     Predictions,
     Stack,
-    boost,
     covered,
     predictions_of_basis,
     predictions_of_nets,
@@ -74,8 +73,9 @@ class Learned:
         What was stacked, in the order of the weights.
     linear, constant : Tensor (n, o)
         Cross-fitted predictions of the linear fit and of a constant alone, for the diagnostics.
+    head_boost : HeadBoost or None
     boost : Boost or None
-        The refinement on held-out residuals.
+        The refinements on held-out residuals, one after the other.
     heads : tuple of Tensor (k, f, o)
         Refit heads, one tensor per copy of the net; empty where the nets keep their own last layer.
     """
@@ -86,6 +86,7 @@ class Learned:
     candidates: tuple[Candidate, ...]
     linear: Tensor
     constant: Tensor
+    head_boost: HeadBoost | None = None
     boost: Boost | None = None
     heads: tuple[Tensor, ...] = ()
 
@@ -195,17 +196,22 @@ def _stacked(setting: Setting, task: Task, candidates: tuple[Candidate, ...]) ->
 
 
 def _refined(setting: Setting, part: Learned, sieve: Basis) -> Learned:
-    """Add the refinement on held-out residuals: of theta for a quadratic loss, of the treatment for the others.
+    """Add the refinements on held-out residuals.
 
-    One of two nuisances is enough to take out their correlated error, and a refined theta would inflate the
-    second-order term.
+    Last layers are refined everywhere but for theta of a loss that is not quadratic, whose second-order term that would
+    inflate; the sieve refines one of the two nuisances, which is enough to take out their correlated error in its span:
+    theta for a quadratic loss, the treatment for the others.
     """
-    problem = setting.problem
-    outcome = part.task is problem.outcome
-    if outcome != problem.outcome.quadratic:
+    problem, scheme, plan = setting.problem, setting.scheme, setting.plan
+    outcome, quadratic = part.task is problem.outcome, problem.outcome.quadratic
+    if outcome and not quadratic:
         return part
-    plan = setting.plan
-    refinement = boost(part.stacked, sieve, problem.x, setting.scheme, setting.fold, plan.fold_block)
+    nets = tuple(fit for c in part.candidates for fit in c.fits if isinstance(fit, TrainedGroup))
+    heads, stacked = boost_heads(part.stacked, nets, setting.inputs, scheme)
+    part = replace(part, out=stacked.out.double(), head_boost=heads)
+    if outcome != quadratic:
+        return part
+    refinement = boost(stacked, sieve, problem.x, scheme, setting.fold, plan.fold_block)
     return replace(part, out=part.out + refinement.added(problem.x, setting.fold), boost=refinement)
 
 

@@ -1,4 +1,4 @@
-"""Held-out predictions of all candidates, their convex weights, and the refinement on held-out residuals."""
+"""Held-out predictions of all candidates, and their convex weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepdml.learn.candidates import CHUNK, Basis, BasisFit, Quadratic, curvature_sum, gradient_sum, sums_without_each
+from deepdml.learn.candidates import CHUNK, BasisFit
 from deepdml.learn.scheme import Scheme
 from deepdml.learn.tasks import Task
 from deepdml.learn.training import Inputs, TrainedGroup
@@ -170,83 +170,3 @@ def covered(scheme: Scheme) -> np.ndarray:
     """Return which rows have a held-out prediction for each block (j, n)."""
     marks = np.stack([scheme.select[scheme.snapshots_of(a)].any(0) for a in range(scheme.n_blocks)])
     return np.asarray(marks[:, scheme.cell])
-
-
-@dataclass(frozen=True, slots=True)
-class Boost:
-    """Ridge fits on held-out residuals, one per fold.
-
-    Parameters
-    ----------
-    coefficients : Tensor (k, f, o)
-        Added to the stacked prediction of the fold's rows.
-    """
-
-    basis: Basis
-    coefficients: Tensor
-
-    def added(self, x: Tensor, fold: Tensor) -> Tensor:
-        """Return the refinement (n, o) of every row, each from its own fold's fit."""
-        added = torch.zeros(len(x), self.coefficients.shape[2], dtype=torch.float64, device=x.device)
-        for k, coefficient in enumerate(self.coefficients):
-            rows = torch.nonzero(fold == k)[:, 0]
-            added[rows] = self.basis(x[rows]) @ coefficient
-        return added
-
-
-def boost(stacked: Stack, basis: Basis, x: Tensor, scheme: Scheme, fold: Tensor, fold_block: np.ndarray) -> Boost:
-    """Fit one Newton step on a basis to held-out residuals, for every fold on all rows but the fold.
-
-    Rows outside the fold's block carry the residuals of the block's own snapshots; the other folds of its block those
-    of their final prediction. Neither has seen the fold.
-
-    The ridge is features over rows: the best one if what is left in the residuals were as large as their noise, so that
-    it shrinks little where rows are many and much where they are few.
-    """
-    penalty = basis.n_features / len(fold)
-    task = stacked.task
-    outer = _quadratics_outside(stacked, basis, x, scheme)
-    coefficients = []
-    for a in range(scheme.n_blocks):
-        folds = np.flatnonzero(fold_block == a)
-        if len(folds) == 1:
-            coefficients.append((folds[0], outer[a].minimize(penalty, task.n_out)))
-            continue
-        inner = [_quadratic_of(task, basis, x, stacked.out, torch.nonzero(fold == k)[:, 0]) for k in folds.tolist()]
-        others = sums_without_each(inner, outer[a])
-        coefficients += [(k, part.minimize(penalty, task.n_out)) for k, part in zip(folds, others, strict=True)]
-    return Boost(basis, torch.stack([b for _, b in sorted(coefficients, key=lambda pair: int(pair[0]))]))
-
-
-def _quadratics_outside(stacked: Stack, basis: Basis, x: Tensor, scheme: Scheme) -> list[Quadratic]:
-    """Return, for each block, the quadratic over its covered rows, with one pass over the features."""
-    task, outside = stacked.task, covered(scheme)
-    totals = [_nothing(basis, task, x.device) for _ in outside]
-    for cell in range(scheme.train.shape[1]):
-        rows = np.flatnonzero(scheme.cell == cell)
-        blocks = np.flatnonzero(outside[:, rows[0]]).tolist() if len(rows) else []
-        for part in torch.from_numpy(rows).to(x.device).split(CHUNK) if blocks else []:
-            features = basis(x[part])
-            narrow, hessian = features.float(), None
-            for a in blocks:
-                gradient, curvature = task.derivatives(stacked.held[a, part].double(), part)
-                if hessian is None or not task.constant_curvature:
-                    hessian = curvature_sum(narrow, curvature)
-                totals[a].hessian.add_(hessian)
-                totals[a].gradient.add_(gradient_sum(features, gradient))
-    return totals
-
-
-def _nothing(basis: Basis, task: Task, device: torch.device) -> Quadratic:
-    size = basis.n_features * task.n_out
-    hessian = torch.zeros(size, size, dtype=torch.float64, device=device)
-    return Quadratic(hessian, torch.zeros(size, dtype=torch.float64, device=device))
-
-
-def _quadratic_of(task: Task, basis: Basis, x: Tensor, out: Tensor, rows: Tensor) -> Quadratic:
-    total = _nothing(basis, task, x.device)
-    for part in rows.split(CHUNK):
-        features = basis(x[part])
-        gradient, curvature = task.derivatives(out[part].double(), part)
-        total = total + Quadratic(curvature_sum(features.float(), curvature), gradient_sum(features, gradient))
-    return total

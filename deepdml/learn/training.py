@@ -23,6 +23,7 @@ WARM_UP = 50  # steps
 CHECK = 50  # steps between looks at the held-out loss
 LOOK_BACK = 3  # checks over which a net has to gain
 GAIN = 0.1  # a net stops when it gained less than this over sqrt(n), relative to its loss
+ROWS = 16_384  # rows whose hidden layers are held at once
 JUDGED = 4096  # held-out rows that judge a snapshot; more add cost, not information
 
 
@@ -69,29 +70,6 @@ class NetGroup:
 
 
 @dataclass(frozen=True, slots=True)
-class TrainedGroup:
-    """The snapshots of a candidate.
-
-    Parameters
-    ----------
-    parameters : Tensor (v, n_parameters)
-        One row per snapshot of the scheme.
-    steps : Tensor (v,)
-        Step at which each snapshot was taken; 0 is the start, the linear fit.
-    loss : Tensor (v,)
-        Its held-out loss in the net's units.
-    epochs : Tensor (v,)
-        `steps` in passes over the net's training rows.
-    """
-
-    group: NetGroup
-    parameters: Tensor
-    steps: Tensor
-    loss: Tensor
-    epochs: Tensor
-
-
-@dataclass(frozen=True, slots=True)
 class Inputs:
     """The covariates and each net's standardization.
 
@@ -134,6 +112,38 @@ class Inputs:
         """Return standardized covariates (s, b, p) of `rows` (s, b), each net by its own moments."""
         values = self.x[rows.reshape(-1)].view(*rows.shape, self.x.shape[1])
         return values.sub_(self.mean[nets]).div_(self.scale[nets])
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedGroup:
+    """The snapshots of a candidate.
+
+    Parameters
+    ----------
+    parameters : Tensor (v, n_parameters)
+        One row per snapshot of the scheme.
+    steps : Tensor (v,)
+        Step at which each snapshot was taken; 0 is the start, the linear fit.
+    loss : Tensor (v,)
+        Its held-out loss in the net's units.
+    epochs : Tensor (v,)
+        `steps` in passes over the net's training rows.
+    """
+
+    group: NetGroup
+    parameters: Tensor
+    steps: Tensor
+    loss: Tensor
+    epochs: Tensor
+
+    @torch.no_grad()
+    def last_layer(self, inputs: Inputs, v: int, net: int, rows: Tensor) -> Tensor:
+        """Return the last hidden layer of snapshot v, a state of net `net`, at rows (m,): shape (m, width)."""
+        backbone = self.group.backbone
+        parts = backbone.split(self.parameters[v : v + 1])
+        own = torch.tensor([net], device=rows.device)
+        chunks = [backbone.features(parts, inputs.standardized(own, part[None]))[0] for part in rows.split(ROWS)]
+        return torch.cat(chunks)
 
 
 def train(

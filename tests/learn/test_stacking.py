@@ -1,4 +1,4 @@
-"""Stacking weights and the refinement on held-out residuals."""
+"""Held-out predictions and their convex weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 
 from deepdml.families import Logit, Poisson
 from deepdml.learn.candidates import fit_basis, linear_basis, sieve_basis
-from deepdml.learn.stacking import boost, covered, predictions_of_basis, simplex_weights, stack
+from deepdml.learn.stacking import predictions_of_basis, simplex_weights, stack
 from deepdml.learn.tasks import LevelTask, MeanTask, OutcomeTask
 
 
@@ -135,52 +135,3 @@ def test_the_stack_is_the_weighted_mean_of_its_candidates(posed):
         torch.testing.assert_close(stacked.held[a], expected)
     torch.testing.assert_close(stacked.out, stacked.members.mean(0))
     assert stacked.weights[:, 1].mean() > 0.5  # the sieve sees some of the wave, the linear fit none
-
-
-@pytest.mark.parametrize("n_folds", [5, 10])
-def test_boosting_is_one_ridge_fit_to_the_residuals_outside_the_fold(posed, n_folds):
-    """For the treatment's mean: least squares of held-out residuals on the basis."""
-    p = posed(n_folds=n_folds)
-    task, x = p.problem.treated, p.problem.x
-    fit = fit_basis("linear", task, linear_basis(x), x, p.scheme, p.units(task))
-    stacked = stack(task, [predictions_of_basis(fit, x, p.scheme)], p.scheme)
-    basis = sieve_basis(x)
-    penalty = basis.n_features / len(x)
-    fold = torch.from_numpy(p.plan.fold)
-    refined = boost(stacked, basis, x, p.scheme, fold, p.plan.fold_block)
-    features = basis(x)
-    for k, a in enumerate(p.plan.fold_block):
-        outside = covered(p.scheme)[a]
-        prediction = stacked.held[a].clone()
-        siblings = (p.plan.block == a) & (p.plan.fold != k)  # of the fold, in its block
-        prediction[siblings] = stacked.out[siblings]
-        rows = np.flatnonzero(outside | siblings)
-        residual = (task.target - prediction.double())[rows]
-        gram = features[rows].T @ features[rows]
-        ridge = torch.full((len(gram),), penalty).double() * gram.diagonal().mean()
-        ridge[0] = 0.0
-        expected = torch.linalg.solve(gram + torch.diag(ridge), features[rows].T @ residual)
-        # the hessian is summed in single precision
-        torch.testing.assert_close(refined.coefficients[k], expected, rtol=1e-3, atol=1e-5)
-    added = refined.added(x, fold)
-    for k in range(n_folds):
-        mine = fold == k
-        torch.testing.assert_close(added[mine], features[mine] @ refined.coefficients[k])
-
-
-@pytest.mark.parametrize("n_folds", [5, 10])
-@pytest.mark.parametrize("size", [1e2, 1e9])
-def test_boosting_does_not_see_the_fold(posed, n_folds, size):
-    """Residuals of one fold, whatever their size, leave the fold's own refinement bit for bit."""
-    before = posed(n_folds=n_folds)
-    mine = before.plan.fold == 0
-    frame = before.frame.assign(y=before.frame["y"] + size * mine)
-    after = posed(frame=frame, plan=before.plan)
-    refined = []
-    for p in (before, after):
-        _, candidates = two_candidates(p)
-        stacked = stack(p.problem.outcome, candidates, p.scheme)
-        fold = torch.from_numpy(p.plan.fold)
-        refined.append(boost(stacked, sieve_basis(p.problem.x), p.problem.x, p.scheme, fold, p.plan.fold_block))
-    assert torch.equal(refined[0].coefficients[0], refined[1].coefficients[0])
-    assert (refined[0].coefficients[1] != refined[1].coefficients[1]).any()
