@@ -1,7 +1,9 @@
-"""The designs of simulate.py: what they promise about moments, truths and the oracle psi."""
+"""The designs of deepdml.simulate: what they promise about moments, truths and the oracle psi."""
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Callable
 from functools import partial
 
@@ -9,8 +11,8 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 
-from deepdml import simulate
-from deepdml.errors import OptionError
+from deepdml import DeepDML, simulate
+from deepdml.errors import MissingLibraryError, OptionError
 from deepdml.simulate import Simulated
 
 DESIGNS: dict[str, Callable[..., Simulated]] = {
@@ -27,41 +29,87 @@ DESIGNS: dict[str, Callable[..., Simulated]] = {
     "FLM randomized": partial(simulate.farrell_liang_misra_2021, randomized=True),
     "authors": simulate.authors_example,
     "authors randomized": partial(simulate.authors_example, randomized=True),
+    "latent factors": simulate.latent_factors,
+    "digits": simulate.digits,
+    "smooth overdispersed": partial(simulate.smooth, family="poisson", dispersion=1.0),
+    "binary logit": partial(simulate.binary, family="logit"),
+    "binary poisson": partial(simulate.binary, family="poisson"),
+    "heteroskedastic": simulate.heteroskedastic,
+    "randomized": simulate.randomized,
+    "steps": simulate.steps,
+    "arms": simulate.arms,
+    "two treatments": simulate.two_treatments,
+    "clustered errors": partial(simulate.clustered_errors, clusters=400),
+    "Nie & Wager A": partial(simulate.nie_wager, setup="A"),
+    "Nie & Wager B": partial(simulate.nie_wager, setup="B"),
+    "Nie & Wager C": partial(simulate.nie_wager, setup="C"),
+    "Nie & Wager D": partial(simulate.nie_wager, setup="D", p=12),
+    "DoubleML IRM": simulate.doubleml_irm,
+    "DoubleML PLR": simulate.doubleml_plr,
 }
-# Four standard errors: some 60 comparisons at fixed seeds; a correct design would fail one with probability 1 in 250.
+# Four standard errors: some 250 comparisons at fixed seeds; a correct set of designs would fail one with probability
+# 1 in 60.
 FOUR_SE = 4.0
 
 every_design = pytest.mark.parametrize("design", DESIGNS.values(), ids=DESIGNS)
 
 
-def standard_errors(values: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Distance of the column means of `values` from `truth`, in standard errors."""
+def drawn(design: Callable[..., Simulated], seed: int) -> Simulated:
+    """20,000 rows, or all the images there are."""
+    return design(n=1_797 if design is simulate.digits else 20_000, seed=seed)
+
+
+def standard_errors(values: np.ndarray, truth: np.ndarray, draw: Simulated) -> np.ndarray:
+    """Distance of the column means of `values` from `truth`, in standard errors, by cluster if there are clusters."""
+    if "cov_kwds" in draw.fit:
+        clusters = draw.data[draw.fit["cov_kwds"]["groups"]].to_numpy()  # of equal size
+        values = np.stack([values[clusters == g].mean(0) for g in np.unique(clusters)])
     return np.abs(values.mean(0) - truth) / (values.std(0) / np.sqrt(len(values)) + 1e-12)
+
+
+def structural_rows(draw: Simulated) -> np.ndarray:
+    """The structural rows that the fit would see, made by the formula and not by the design."""
+    return DeepDML(draw.formula, draw.data, draw.family).arrays.t
 
 
 @every_design
 def test_means_of_theta_and_oracle_psi_are_the_truth(design: Callable[..., Simulated]) -> None:
-    draw = design(n=20_000, seed=3)
+    draw = drawn(design, seed=3)
     truth = np.array(list(draw.truth.values()))
-    assert (standard_errors(draw.theta, truth) < FOUR_SE).all()
-    assert (standard_errors(draw.oracle_psi, truth) < FOUR_SE).all()
+    assert (standard_errors(draw.theta, truth, draw) < FOUR_SE).all()
+    assert (standard_errors(draw.oracle_psi, truth, draw) < FOUR_SE).all()
 
 
 @every_design
 def test_outcome_has_the_mean_that_theta_says(design: Callable[..., Simulated]) -> None:
-    draw = design(n=20_000, seed=4)
-    y, t = draw.data.iloc[:, 0].to_numpy(), draw.data.iloc[:, 1].to_numpy()
-    eta = draw.theta[:, 0] + draw.theta[:, 1] * t
+    draw = drawn(design, seed=4)
+    rows = structural_rows(draw)
+    eta = np.einsum("nd,nd->n", rows, draw.theta)
     mean = {"gaussian": eta, "logit": 1 / (1 + np.exp(-eta)), "poisson": np.exp(eta)}[draw.family]
     # the score against the whole of theta and t, not only its mean
-    scores = (y - mean)[:, None] * np.column_stack([np.ones_like(t), t, draw.theta])
-    assert (standard_errors(scores, np.zeros(4)) < FOUR_SE).all()
+    scores = (draw.data.iloc[:, 0].to_numpy() - mean)[:, None] * np.column_stack([rows, draw.theta])
+    assert (standard_errors(scores, np.zeros(scores.shape[1]), draw) < FOUR_SE).all()
+
+
+@every_design
+def test_treatment_has_the_law_that_the_oracle_psi_supposes(design: Callable[..., Simulated]) -> None:
+    draw = drawn(design, seed=5)
+    rows = structural_rows(draw)
+    # theta - psi = Lambda^{-1} t residual; the residual cancels, and E[hessian t' Lambda^{-1} t | x] = d in any family
+    eta = np.einsum("nd,nd->n", rows, draw.theta)
+    mean = {"gaussian": eta, "logit": 1 / (1 + np.exp(-eta)), "poisson": np.exp(eta)}[draw.family]
+    hessian = {"gaussian": np.ones_like(eta), "logit": mean * (1 - mean), "poisson": mean}[draw.family]
+    residual = mean - draw.data.iloc[:, 0].to_numpy()
+    ratio = np.einsum("nd,nd->n", rows, draw.theta - draw.oracle_psi) / residual  # t' Lambda^{-1} t
+    trace = hessian * ratio - rows.shape[1]
+    weights = np.column_stack([np.ones_like(eta), np.tanh(draw.theta)])
+    assert (standard_errors(trace[:, None] * weights, np.zeros(weights.shape[1]), draw) < FOUR_SE).all()
 
 
 @every_design
 def test_same_seed_same_draw_and_no_global_state(design: Callable[..., Simulated]) -> None:
     state = np.random.get_state()[1].copy()  # noqa: NPY002 -- the global generator is what must stay untouched
-    one, two, other = design(n=50, seed=1), design(n=50, seed=1), design(n=50, seed=2)
+    one, two, other = design(n=400, seed=1), design(n=400, seed=1), design(n=400, seed=2)
     assert one.data.equals(two.data)
     assert not one.data.equals(other.data)
     assert np.array_equal(state, np.random.get_state()[1])  # noqa: NPY002 -- as above
@@ -69,13 +117,16 @@ def test_same_seed_same_draw_and_no_global_state(design: Callable[..., Simulated
 
 @every_design
 def test_formula_names_the_columns(design: Callable[..., Simulated]) -> None:
-    draw = design(n=20, seed=1)
-    outcome, treatment = draw.data.columns[:2]
-    prefix = draw.data.columns[2].rstrip("0123456789")
-    assert draw.formula == f"{outcome} ~ {treatment} | {prefix}*"
-    assert list(draw.truth) == ["Intercept", treatment]
+    draw = design(n=400, seed=1)
+    outcome, treatment, prefix = re.fullmatch(r"(\w+) ~ (.+) \| (\w+_)\*", draw.formula).groups()
+    covariates = draw.data.filter(regex=f"^{prefix}[0-9]+$")
+    assert draw.data.columns[0] == outcome
+    assert all(name in draw.data for name in re.findall(r"\w{3,}|^t$", treatment))
     assert draw.data.columns.is_unique
-    assert (draw.data.dtypes.iloc[2:] == np.float32).all()
+    assert (covariates.dtypes == np.float32).all()
+    arrays = DeepDML(draw.formula, draw.data, draw.family).arrays
+    assert arrays.x.shape[1] == covariates.shape[1]
+    assert list(draw.truth) == list(arrays.t_names)
 
 
 @pytest.mark.parametrize(
@@ -141,12 +192,107 @@ def test_flm_coefficients_do_not_change_with_the_seed_of_the_draw() -> None:
     assert truths[0] == truths[1] == truths[2] == truths[3]
 
 
+def test_clusters_share_errors_and_treatment() -> None:
+    draw = simulate.clustered_errors(n=40_000, seed=9, clusters=2_000)
+    assert draw.data["cluster"].value_counts().eq(20).all()
+    x = draw.data.filter(like="x_").to_numpy(np.float64)
+    t, cluster = draw.data["t"].to_numpy(), draw.data["cluster"].to_numpy()
+    residuals = {
+        "treatment": t - (0.6 * np.sin(x[:, 0]) + 0.4 * x[:, 1] + 0.3 * x[:, 2] * x[:, 3]),
+        "error": draw.data["y"].to_numpy() - draw.theta[:, 0] - draw.theta[:, 1] * t,
+    }
+    for name, values in residuals.items():
+        sums = np.bincount(cluster, values)
+        pairs = (sums**2 - np.bincount(cluster, values**2)).sum() / (2_000 * 20 * 19)
+        # se of the correlation: 0.3 sqrt(2 / 2,000) and a little more for the noise within
+        assert pairs / values.var() == pytest.approx(0.3, abs=0.05), name
+    iid = draw.oracle_psi[:, 1].std() / np.sqrt(40_000)
+    centred = draw.oracle_psi[:, 1] - draw.oracle_psi[:, 1].mean()
+    assert np.sqrt((np.bincount(cluster, centred) ** 2).sum()) / 40_000 > 1.2 * iid  # so clustering matters
+
+
+def test_oracle_psi_of_two_treatments_uses_their_second_moments() -> None:
+    draw = simulate.two_treatments(n=500, seed=10)
+    x = draw.data.filter(like="x_").to_numpy(np.float64)
+    mean = np.column_stack(
+        [
+            np.ones(500),
+            0.5 * np.sin(x[:, 0]) + 0.4 * x[:, 1],
+            0.4 * np.tanh(x[:, 0]) + 0.3 * x[:, 1] * x[:, 2],
+        ]
+    )
+    moments = mean[:, :, None] * mean[:, None, :]
+    moments[:, 1:, 1:] += [[0.64, 0.24], [0.24, 0.49]]
+    rows = np.column_stack([np.ones(500), draw.data[["price", "ads"]]])
+    residual = draw.data["y"].to_numpy() - (rows * draw.theta).sum(1)
+    psi = draw.theta + np.linalg.solve(moments, (residual[:, None] * rows)[..., None])[..., 0]
+    # covariates come back from float32
+    np.testing.assert_allclose(draw.oracle_psi, psi, rtol=1e-5, atol=1e-5)
+
+
+def test_oracle_psi_of_arms_weights_each_arm_by_its_propensity() -> None:
+    draw = simulate.arms(n=300, seed=11)
+    x = draw.data.filter(like="x_").to_numpy(np.float64)
+    odds = np.exp(
+        np.column_stack(
+            [
+                np.zeros(300),
+                0.6 * x[:, 0] + 0.4 * (x[:, 1] ** 2 - 1),
+                0.5 * x[:, 2] - 0.4 * x[:, 0] * x[:, 1],
+            ]
+        )
+    )
+    propensity = 0.05 + 0.85 * odds / odds.sum(1, keepdims=True)
+    means = draw.theta @ np.array([[1, 1, 1], [0, 1, 0], [0, 0, 1]])
+    taken = draw.data["arm"].to_numpy()[:, None] == np.array(["a", "b", "c"])
+    values = means + taken * (draw.data["y"].to_numpy()[:, None] - means) / propensity
+    contrasts = np.column_stack([values[:, 0], values[:, 1] - values[:, 0], values[:, 2] - values[:, 0]])
+    np.testing.assert_allclose(draw.oracle_psi, contrasts, rtol=1e-5, atol=1e-5)  # x comes back from float32
+
+
+def test_known_propensities_are_those_of_the_draw() -> None:
+    draw = simulate.randomized(n=20_000, seed=12)
+    propensity = draw.fit["treatment"]
+    for value in (0.3, 0.6):
+        share = draw.data["t"].to_numpy()[propensity == value].mean()
+        assert share == pytest.approx(value, abs=0.02)  # se 0.005
+
+
+def test_digits_are_images_used_once() -> None:
+    images = simulate.digits(seed=1).data.filter(like="pixel_")
+    assert images.shape == (1_797, 64)
+    assert images.min().min() == 0
+    assert images.max().max() == 16
+    assert not images.duplicated().any()
+
+
+def test_digits_need_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    with pytest.raises(MissingLibraryError, match="pip install scikit-learn"):
+        simulate.digits(n=10)
+
+
+def test_overdispersed_counts_have_the_variance_they_promise() -> None:
+    draw = simulate.smooth(n=40_000, seed=13, family="poisson", dispersion=0.5)
+    mean = np.exp(draw.theta[:, 0] + draw.theta[:, 1] * draw.data["t"].to_numpy())
+    surplus = (draw.data["y"].to_numpy() - mean) ** 2 - mean
+    used = mean < np.quantile(mean, 0.99)  # the largest means would decide alone
+    assert surplus[used].sum() / (mean[used] ** 2).sum() == pytest.approx(0.5, rel=0.15)  # se 4 per cent
+    assert not draw.efficient
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: simulate.smooth(n=10, family="logti"), "logit"),
         (lambda: simulate.wages(n=0), "at least one row"),
         (lambda: simulate.farrell_liang_misra_2021(d=30), "d = 20 or d = 100"),
+        (lambda: simulate.binary(n=10, family="logti"), "logit"),
+        (lambda: simulate.smooth(n=10, dispersion=0.5), "positive for poisson"),
+        (lambda: simulate.digits(n=2_000), "1,797 images"),
+        (lambda: simulate.nie_wager(n=10, setup="E"), "A, B, C, D"),
+        (lambda: simulate.nie_wager(n=10, p=4), "five covariates"),
+        (lambda: simulate.clustered_errors(n=10, clusters=11), "between 1 and the number of rows, 10"),
     ],
 )
 def test_refusals_say_what_is_allowed(call: Callable[[], Simulated], message: str) -> None:
