@@ -3,6 +3,7 @@
 #   make test     every check: ruff, mypy, import-linter, pytest
 #   make lint     the checks without the tests
 #   make bench    speed and accuracy beside deep-inference, into docs/benchmarks.md
+#   make coverage a Monte Carlo study of the intervals, which goes on where it was, into docs/validation.md
 #   make clean    remove the environment and caches
 
 PYTHON ?= python3
@@ -15,7 +16,7 @@ BENCH  := $(VENV)/.installed-bench
 export PIP_CONSTRAINT       := $(CURDIR)/constraints.txt
 export PIP_BUILD_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench coverage clean
 
 demo: $(STAMP)
 	$(BIN)/deepdml demo
@@ -31,6 +32,10 @@ lint: $(STAMP)
 
 bench: $(BENCH)
 	$(BIN)/python tests/benchmarks/bench_speed.py
+
+# COVERAGE="--designs smooth,binary --replications 20 --minutes 60"; without it the whole study, some hours
+coverage: $(STAMP)
+	$(BIN)/python tests/benchmarks/bench_coverage.py $(COVERAGE)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

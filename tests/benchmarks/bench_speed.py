@@ -233,8 +233,8 @@ def table(rows: list[list[Any]], head: list[str], floats: str = "g") -> str:
     return str(tabulate(rows, head, tablefmt="github", floatfmt=floats, disable_numparse=False))
 
 
-def machine() -> str:
-    """Describe where and with what the measurements were made."""
+def machine(used: str = "of which one is used") -> str:
+    """Describe where and with what the measurements were made; `used` says how the cores were."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -244,7 +244,7 @@ def machine() -> str:
         cpu = names[0] if names else cpu
     versions = ", ".join(f"{name} {version(name)}" for name in ("deepdml", "torch", "numpy"))
     return (
-        f"{cpu}, {os.cpu_count()} cores of which one is used; Python {platform.python_version()}, {versions}; "
+        f"{cpu}, {os.cpu_count()} cores {used}; Python {platform.python_version()}, {versions}; "
         f"commit {commit()}; {datetime.now(UTC):%Y-%m-%d}."
     )
 

@@ -1,0 +1,135 @@
+"""The designs of the coverage study: what is drawn, how often, and what it is for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from deepdml import simulate
+from deepdml.simulate import Simulated
+
+FIRST_SEED = 10_000  # of the draws: far from the seeds of tests and of development
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """One design of the study.
+
+    Parameters
+    ----------
+    name : str
+        What it is called on the command line and in the tables.
+    design : str
+        Function of deepdml.simulate.
+    n : int
+        Rows of a draw.
+    purpose : str
+        What the design is for.
+    options : mapping
+        Further arguments of the function.
+    replications : int
+        Draws, if the command line does not say.
+    doubleml : {"IRM", "PLR"} or None
+        The model of DoubleML that estimates the same number, if there is one: the interactive model where T is binary
+        and the outcome gaussian, the partially linear one where the effect is constant.
+    """
+
+    name: str
+    design: str
+    n: int
+    purpose: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    replications: int = 100
+    doubleml: Literal["IRM", "PLR"] | None = None
+
+    def draw(self, replication: int) -> Simulated:
+        """Return the draw of a replication."""
+        drawn: Simulated = getattr(simulate, self.design)(n=self.n, seed=FIRST_SEED + replication, **self.options)
+        return drawn
+
+    @property
+    def call(self) -> str:
+        """The design as one would type it."""
+        return f"{self.design}({', '.join(f'{name}={value!r}' for name, value in self.options.items())})"
+
+
+def _flm() -> list[Study]:
+    return [
+        Study(
+            f"flm-d{d}{'' if quadratic else '-linear'}{'-randomized' if randomized else ''}",
+            "farrell_liang_misra_2021",
+            10_000,
+            "Farrell, Liang & Misra (2021), section 6",
+            {"d": d, "randomized": randomized, "quadratic": quadratic},
+            doubleml="IRM",
+        )
+        for d in (20, 100)
+        for quadratic in (True, False)
+        for randomized in (False, True)
+    ]
+
+
+def _nie_wager() -> list[Study]:
+    purposes = {
+        "A": "difficult nuisances, an easy effect",
+        "B": "randomized, kinks",
+        "C": "easy propensity, a constant effect",
+        "D": "unrelated arms, little overlap",
+    }
+    return [
+        Study(
+            f"nie-wager-{setup.lower()}",
+            "nie_wager",
+            4_000,
+            f"Nie & Wager (2021): {purpose}",
+            {"setup": setup},
+            doubleml="IRM",
+        )
+        for setup, purpose in purposes.items()
+    ]
+
+
+STUDIES: dict[str, Study] = {
+    study.name: study
+    for study in (
+        Study("wages", "wages", 10_000, "clustered embeddings, gaussian"),
+        Study("purchases", "purchases", 16_000, "clustered embeddings, logit"),
+        Study("citations", "citations", 12_000, "clustered embeddings, poisson"),
+        Study("latent-factors", "latent_factors", 10_000, "64 columns from five factors"),
+        Study("digits", "digits", 1_797, "real images, simulated outcomes"),
+        Study("smooth", "smooth", 5_000, "smooth confounding, continuous T"),
+        Study("smooth-logit", "smooth", 10_000, "the same, logit", {"family": "logit"}),
+        Study("smooth-poisson", "smooth", 8_000, "the same, poisson", {"family": "poisson"}),
+        Study(
+            "overdispersed",
+            "smooth",
+            8_000,
+            "counts with variance m + m^2",
+            {"family": "poisson", "dispersion": 1.0},
+        ),
+        Study("heteroskedastic", "heteroskedastic", 5_000, "variances of errors and of T depend on x"),
+        Study("binary", "binary", 4_000, "binary T, non-linear propensity", doubleml="IRM"),
+        Study("binary-logit", "binary", 8_000, "the same, logit", {"family": "logit"}),
+        Study("binary-poisson", "binary", 8_000, "the same, poisson", {"family": "poisson"}),
+        Study("randomized", "randomized", 4_000, "stratified experiment, known propensity", doubleml="IRM"),
+        Study("waves", "waves", 8_000, "fast waves, three-way interaction"),
+        Study("steps", "steps", 8_000, "steps, triangles and minima"),
+        Study("arms", "arms", 6_000, "three arms"),
+        Study("two-treatments", "two_treatments", 6_000, "two continuous treatments"),
+        Study("clustered-errors", "clustered_errors", 5_000, "100 clusters, intraclass correlation 0.3"),
+        *_flm(),
+        Study("authors", "authors_example", 15_000, "the authors' example", doubleml="IRM"),
+        Study(
+            "authors-randomized",
+            "authors_example",
+            15_000,
+            "the authors' example, P(T = 1) = 0.5",
+            {"randomized": True},
+            doubleml="IRM",
+        ),
+        *_nie_wager(),
+        Study("doubleml-irm", "doubleml_irm", 4_000, "DoubleML's make_irm_data", doubleml="IRM"),
+        Study("doubleml-plr", "doubleml_plr", 4_000, "DoubleML's make_plr_CCDDHNR2018", doubleml="PLR"),
+    )
+}
