@@ -320,7 +320,8 @@ Coverage is that of the population value. "Warned" is the share of fits that war
 ## Precision
 
 "Oracle" is the estimator that knows theta and the law of the treatment; "bound" the interval at the semiparametric
-efficiency bound, empty where the oracle does not reach it (variances other than the family's, clusters).
+efficiency bound, empty where the oracle does not reach it (variances other than the family's, clusters). Seconds are
+the median of a fit on one thread while other fits ran beside it.
 
 {precision_table(slopes)}
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from deepdml import simulate
 from deepdml.simulate import Simulated
-
-FIRST_SEED = 10_000  # of the draws: far from the seeds of tests and of development
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +43,9 @@ class Study:
     doubleml: Literal["IRM", "PLR"] | None = None
 
     def draw(self, replication: int) -> Simulated:
-        """Return the draw of a replication."""
-        drawn: Simulated = getattr(simulate, self.design)(n=self.n, seed=FIRST_SEED + replication, **self.options)
+        """Return the draw of a replication; its seed is the design's own, so that no two designs share a draw."""
+        seed = zlib.crc32(self.name.encode()) + replication
+        drawn: Simulated = getattr(simulate, self.design)(n=self.n, seed=seed, **self.options)
         return drawn
 
     @property
