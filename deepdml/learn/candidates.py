@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepdml.learn.scheme import Scheme
+from deepdml.learn.sparse import THRESHOLDS, sparse_path
 from deepdml.learn.tasks import Task, Units
 
 CHUNK = 4096  # rows whose basis is held at once
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # relative to the mean curvature
 NEWTON_PENALTY = 1e-3
+SPARSE_START = 1e-2
 ITERATIONS = 15
 NEW_HESSIANS = 4  # Newton steps with a new hessian; the steps after them keep the last one
 STEP_LIMIT = 3.0  # root mean square change of the outputs in one step
@@ -237,21 +239,58 @@ def fit_basis(name: str, task: Task, basis: Basis, x: Tensor, scheme: Scheme, un
 
     Newton's method runs at one penalty; the others are read off its last quadratic, exactly for a quadratic loss.
     """
-    fits = _Newton(task, basis, x, scheme, units)
-    at, gradients, factored = fits.run()
-    paths = torch.stack([_path(*net, task.n_out) for net in zip(at, gradients, factored, strict=True)])
-    chosen = fits.held_out_losses(paths).argmin(1)
+    newton = _Newton(task, basis, x, scheme, units)
+    return _fit_on_path(name, newton, newton.run(), sparse=False)
+
+
+def fit_sieve(task: Task, basis: Basis, x: Tensor, scheme: Scheme, units: Units) -> tuple[BasisFit, BasisFit]:
+    """Fit a task on a sieve twice from the same Newton steps: with a ridge on all features, and on few of them."""
+    newton = _Newton(task, basis, x, scheme, units)
+    minima = newton.run()
+    ridge = _fit_on_path("sieve", newton, minima, sparse=False)
+    return ridge, _fit_on_path("sparse sieve", newton, minima, sparse=True)
+
+
+def _fit_on_path(name: str, newton: _Newton, minima: list[_Minimum], sparse: bool) -> BasisFit:
+    task, scheme = newton.task, newton.scheme
+    paths = torch.stack([minimum.sparse_path() if sparse else minimum.ridge_path() for minimum in minima])
+    chosen = newton.held_out_losses(paths).argmin(1)
     net = torch.from_numpy(scheme.net)
     picked = paths[net, chosen]
-    shifted = _to_common(task, picked, units.select(net.to(units.unit.device)))
-    nets = at.index_copy(0, net.to(at.device), picked) if len(net) == len(at) else at
-    return BasisFit(name, task, basis, shifted, nets, torch.tensor(PENALTIES)[chosen.cpu()])
+    shifted = _to_common(task, picked, newton.units.select(net.to(newton.units.unit.device)))
+    nets = torch.stack([minimum.at for minimum in minima])
+    nets = nets.index_copy(0, net.to(nets.device), picked) if len(net) == len(nets) else nets
+    penalties = torch.tensor(THRESHOLDS if sparse else PENALTIES)[chosen.cpu()]
+    return BasisFit(name, task, newton.basis, shifted, nets, penalties)
 
 
-def _path(at: Tensor, gradient: Tensor, factored: Penalized, n_out: int) -> Tensor:
-    """Return a net's coefficients (l, f, o) at every penalty, from its last quadratic around `at` (f, o)."""
-    last = Quadratic(factored.hessian(), gradient)
-    return torch.stack([at + last.minimize(penalty, n_out, at) for penalty in PENALTIES])
+@dataclass(frozen=True, slots=True)
+class _Minimum:
+    """Where a net's Newton steps ended, and the quadratic there.
+
+    Parameters
+    ----------
+    at : Tensor (f, o)
+    gradient : Tensor (o * f,)
+    noise : float
+        Mean squared score over mean curvature of the outputs.
+    """
+
+    at: Tensor
+    gradient: Tensor
+    factored: Penalized
+    noise: float
+
+    def ridge_path(self) -> Tensor:
+        """Return coefficients (l, f, o) at every ridge penalty."""
+        last = Quadratic(self.factored.hessian(), self.gradient)
+        return torch.stack([self.at + last.minimize(penalty, self.at.shape[1], self.at) for penalty in PENALTIES])
+
+    def sparse_path(self) -> Tensor:
+        """Return coefficients (l, f, o) at every threshold for a feature to stay."""
+        hessian = self.factored.hessian()
+        start = self.at + Quadratic(hessian, self.gradient).minimize(SPARSE_START, self.at.shape[1], self.at)
+        return sparse_path(hessian, self.gradient - hessian @ self.at.T.reshape(-1), start, self.noise)
 
 
 def _to_common(task: Task, coefficients: Tensor, units: Units) -> Tensor:
@@ -276,8 +315,8 @@ class _Newton:
             for part in rows.split(CHUNK):
                 yield cell, part, self.basis(self.x[part])
 
-    def run(self) -> tuple[Tensor, Tensor, list[Penalized]]:
-        """Return coefficients (s, f, o), gradients (s, o * f) and penalized hessians (s) at them.
+    def run(self) -> list[_Minimum]:
+        """Return where each net's steps end.
 
         Every net goes its own way and stops on its own: no net's outcomes may reach another's coefficients.
         """
@@ -286,6 +325,7 @@ class _Newton:
         value = torch.full((s,), torch.inf, dtype=torch.float64, device=at.device)
         hessians = torch.zeros(s, o * f, o * f, dtype=torch.float64, device=at.device)
         gradients = torch.zeros(s, o * f, dtype=torch.float64, device=at.device)
+        squares = torch.zeros(s, dtype=torch.float64, device=at.device)
         factored: list[Penalized] = []
         steps, active = torch.zeros_like(at), list(range(s))
         close = CONVERGED * np.sqrt(f * o / np.maximum(self.scheme.train_sizes(), 1))
@@ -300,7 +340,7 @@ class _Newton:
                     at[net] -= steps[net]
                     continue
                 before = gradients[net].clone()
-                gradients[net], value[net] = new[0][net], new[1][net]
+                gradients[net], value[net], squares[net] = (sums[net] for sums in new)
                 move = factored[net].minimize(gradients[net], at[net])
                 size = float(move.square().sum().sqrt())
                 if iteration and size < close[net]:
@@ -313,8 +353,11 @@ class _Newton:
             if not active:
                 break
         if active:
-            gradients[active] = self._derivatives(at, active, None, False)[0][active]
-        return at, gradients, factored
+            new = self._derivatives(at, active, None, False)
+            gradients[active], squares[active] = new[0][active], new[2][active]
+        curvature = [float(part.hessian().diagonal()[::f].sum()) for part in factored]  # of the constants: over rows
+        noise = [square / max(c, 1e-300) for square, c in zip(squares.tolist(), curvature, strict=True)]
+        return [_Minimum(*each) for each in zip(at, gradients, factored, noise, strict=True)]
 
     def _factor(self, hessians: Tensor, active: list[int], factored: list[Penalized]) -> None:
         """Factor the active nets' hessians in place, which halves what a wide basis holds, and note the factors."""
@@ -325,11 +368,14 @@ class _Newton:
 
     def _derivatives(
         self, at: Tensor, active: list[int], hessians: Tensor | None, first: bool
-    ) -> tuple[Tensor, Tensor]:
-        """Return gradients (s, o * f) and training losses (s,) of the active nets; write their hessians if given."""
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the active nets' gradients (s, o * f), losses (s,) and squared scores (s,), summed over training rows.
+
+        Their hessians are written if given.
+        """
         s, f, o = self.shape
         gradients = torch.zeros(s, o * f, dtype=torch.float64, device=at.device)
-        value = torch.zeros(s, dtype=torch.float64, device=at.device)
+        value, squares = torch.zeros(2, s, dtype=torch.float64, device=at.device)
         if hessians is not None:
             hessians[active] = 0.0
         for cell, rows, features in self._chunks(self.scheme.train[active]):
@@ -342,11 +388,12 @@ class _Newton:
                 else:
                     gradient, curvature = self.task.derivatives(out, rows[None], units)
                 gradients[net] += gradient_sum(features, gradient[0])
+                squares[net] += gradient[0].square().sum()
                 if hessians is not None:
                     if shared is None or not self.task.constant_curvature:
                         shared = curvature_sum(narrow, curvature[0])
                     hessians[net] += shared
-        return gradients, value
+        return gradients, value, squares
 
     def held_out_losses(self, paths: Tensor) -> Tensor:
         """Return the held-out loss sums (v, l) of coefficients (s, l, f, o) on each snapshot's cells."""

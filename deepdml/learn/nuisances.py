@@ -13,7 +13,7 @@ from torch import Tensor
 
 from deepdml.design.splits import SplitPlan
 from deepdml.learn.backbones import Backbone
-from deepdml.learn.candidates import Basis, BasisFit, constant_basis, fit_basis, linear_basis, sieve_basis
+from deepdml.learn.candidates import Basis, BasisFit, constant_basis, fit_basis, fit_sieve, linear_basis, sieve_basis
 from deepdml.learn.heads import refit_heads
 from deepdml.learn.problem import LearnOptions, Problem
 from deepdml.learn.refinement import Boost, HeadBoost, boost, boost_heads
@@ -128,7 +128,7 @@ def learn_nuisances(setting: Setting, seeds: np.random.SeedSequence, report: Rep
     learned = []
     for flat, line, u, nets in zip(constant, linear, units, trained, strict=True):
         report(f"stack of the {flat.task.name}", 0, 0, math.nan)
-        fits = (flat, line, fit_basis("sieve", flat.task, sieve, x, scheme, u))
+        fits = (flat, line, *fit_sieve(flat.task, sieve, x, scheme, u))
         candidates = (*(Candidate(fit.name, (fit,)) for fit in fits), *nets)
         learned.append(_refined(setting, _stacked(setting, flat.task, candidates), sieve))
     return learned
