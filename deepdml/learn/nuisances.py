@@ -13,10 +13,10 @@ from torch import Tensor
 
 from deepdml.design.splits import SplitPlan
 from deepdml.learn.backbones import Backbone
-from deepdml.learn.candidates import Basis, BasisFit, constant_basis, fit_basis, fit_sieve, linear_basis, sieve_basis
+from deepdml.learn.candidates import BasisFit, constant_basis, fit_basis, fit_sieve, linear_basis, sieve_basis
 from deepdml.learn.heads import refit_heads
 from deepdml.learn.problem import LearnOptions, Problem
-from deepdml.learn.refinement import Boost, HeadBoost, boost, boost_heads
+from deepdml.learn.refinement import Refinement, refine
 from deepdml.learn.scheme import Scheme
 from deepdml.learn.stacking import (
     Predictions,
@@ -73,9 +73,8 @@ class Learned:
         What was stacked, in the order of the weights.
     linear, constant : Tensor (n, o)
         Cross-fitted predictions of the linear fit and of a constant alone, for the diagnostics.
-    head_boost : HeadBoost or None
-    boost : Boost or None
-        The refinements on held-out residuals, one after the other.
+    refinement : Refinement or None
+        Of the nets' last layers on held-out residuals.
     heads : tuple of Tensor (k, f, o)
         Refit heads, one tensor per copy of the net; empty where the nets keep their own last layer.
     """
@@ -86,8 +85,7 @@ class Learned:
     candidates: tuple[Candidate, ...]
     linear: Tensor
     constant: Tensor
-    head_boost: HeadBoost | None = None
-    boost: Boost | None = None
+    refinement: Refinement | None = None
     heads: tuple[Tensor, ...] = ()
 
 
@@ -130,7 +128,7 @@ def learn_nuisances(setting: Setting, seeds: np.random.SeedSequence, report: Rep
         report(f"stack of the {flat.task.name}", 0, 0, math.nan)
         fits = (flat, line, *fit_sieve(flat.task, sieve, x, scheme, u))
         candidates = (*(Candidate(fit.name, (fit,)) for fit in fits), *nets)
-        learned.append(_refined(setting, _stacked(setting, flat.task, candidates), sieve))
+        learned.append(_refined(setting, _stacked(setting, flat.task, candidates)))
     return learned
 
 
@@ -195,24 +193,16 @@ def _stacked(setting: Setting, task: Task, candidates: tuple[Candidate, ...]) ->
     return Learned(task, stacked.out.double(), stacked, candidates, linear, constant)
 
 
-def _refined(setting: Setting, part: Learned, sieve: Basis) -> Learned:
-    """Add the refinements on held-out residuals.
+def _refined(setting: Setting, part: Learned) -> Learned:
+    """Refine the last layers on held-out residuals: of the treatment, and of theta for a quadratic loss.
 
-    Last layers are refined everywhere but for theta of a loss that is not quadratic, whose second-order term that would
-    inflate; the sieve refines one of the two nuisances, which is enough to take out their correlated error in its span:
-    theta for a quadratic loss, the treatment for the others.
+    For another loss a refined theta would inflate the second-order term.
     """
-    problem, scheme, plan = setting.problem, setting.scheme, setting.plan
-    outcome, quadratic = part.task is problem.outcome, problem.outcome.quadratic
-    if outcome and not quadratic:
+    if part.task is setting.problem.outcome and not part.task.quadratic:
         return part
     nets = tuple(fit for c in part.candidates for fit in c.fits if isinstance(fit, TrainedGroup))
-    heads, stacked = boost_heads(part.stacked, nets, setting.inputs, scheme)
-    part = replace(part, out=stacked.out.double(), head_boost=heads)
-    if outcome != quadratic:
-        return part
-    refinement = boost(stacked, sieve, problem.x, scheme, setting.fold, plan.fold_block)
-    return replace(part, out=part.out + refinement.added(problem.x, setting.fold), boost=refinement)
+    refinement = refine(part.stacked, nets, setting.inputs, setting.scheme)
+    return replace(part, out=refinement.out, refinement=refinement)
 
 
 def _with_heads(setting: Setting, constant: BasisFit, linear: BasisFit, nets: list[Candidate]) -> Learned:

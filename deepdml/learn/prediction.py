@@ -14,7 +14,7 @@ from deepdml.learn.candidates import Basis, BasisFit
 from deepdml.learn.crossfit import Repetition
 from deepdml.learn.influence import TrainedNets
 from deepdml.learn.nuisances import Learned, Setting
-from deepdml.learn.refinement import HeadBoost
+from deepdml.learn.refinement import Refinement
 from deepdml.learn.tasks import OutcomeTask
 from deepdml.learn.training import TrainedGroup
 
@@ -39,10 +39,8 @@ def collect_nets(repetitions: Sequence[Repetition]) -> TrainedNets:
                 else:
                     heads = outcome.heads[copy] if outcome.heads else None
                     writer.add_nets(fit, setting, weights, heads)
-        if outcome.head_boost is not None:
-            writer.add_heads(outcome.head_boost, setting, share)
-        if outcome.boost is not None:
-            writer.add_features(outcome.boost.basis, outcome.boost.coefficients.mean(0) / len(repetitions))
+        if outcome.refinement is not None:
+            writer.add_heads(outcome.refinement, setting, share)
     return writer.finish(repetitions[0].setting, repetitions[0].learned[0])
 
 
@@ -97,16 +95,16 @@ class _Writer:
             )
         self._store(backbone, parameters, gain, net, setting)
 
-    def add_heads(self, boost: HeadBoost, setting: Setting, share: float) -> None:
+    def add_heads(self, refinement: Refinement, setting: Setting, share: float) -> None:
         """Add heads fit to residuals, as nets with the trained hidden layers and no skip."""
         scheme, place = setting.scheme, 1
         gain = torch.full((len(scheme.net),), share / len(scheme.snapshots_of(0)))
-        for fit in boost.nets:
+        for fit in refinement.nets:
             backbone, parameters = fit.group.backbone, fit.parameters.cpu().clone()
-            heads = torch.zeros(len(gain), 1 + backbone.n_features + backbone.n_in, boost.heads.shape[2])
-            heads[:, 1 : 1 + backbone.n_features] = boost.heads[:, place : place + backbone.n_features]
+            heads = torch.zeros(len(gain), 1 + backbone.n_features + backbone.n_in, refinement.heads.shape[2])
+            heads[:, 1 : 1 + backbone.n_features] = refinement.heads[:, place : place + backbone.n_features]
             if place == 1:
-                heads[:, :1] = boost.heads[:, :1]
+                heads[:, :1] = refinement.heads[:, :1]
             self._put_heads(backbone, parameters, heads)
             self._store(backbone, parameters, gain, torch.from_numpy(scheme.net), setting)
             place += backbone.n_features

@@ -1,4 +1,4 @@
-"""The refinements on held-out residuals."""
+"""The refinement of last layers on held-out residuals."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from deepdml.learn.backbones import Backbone
-from deepdml.learn.candidates import fit_basis, linear_basis, sieve_basis
+from deepdml.learn.candidates import fit_basis, linear_basis
 from deepdml.learn.prediction import _predict, _Writer
-from deepdml.learn.refinement import boost, boost_heads
-from deepdml.learn.stacking import covered, predictions_of_basis, stack
+from deepdml.learn.refinement import refine
+from deepdml.learn.stacking import predictions_of_basis, stack
 from deepdml.learn.training import NetGroup, TrainedGroup
 
 
@@ -47,9 +47,9 @@ def test_heads_are_ridge_fits_to_the_residuals_that_their_net_never_saw(posed):
     task = p.problem.treated
     stacked = linear_stack(p, task)
     nets = random_nets(p, task), random_nets(p, task, (4, 3), "silu")
-    heads, refined = boost_heads(stacked, nets, p.inputs, p.scheme)
-    assert heads.heads.shape == (20, 9, 1)
-    members = [0] * 5
+    refined = refine(stacked, nets, p.inputs, p.scheme)
+    assert refined.heads.shape == (20, 9, 1)
+    added = torch.zeros(400, 1).double()
     for v, a in enumerate(p.scheme.target.tolist()):
         features = last_layers(p, nets, v)
         rows = p.scheme.rows_of_cells(p.scheme.select[v])
@@ -62,14 +62,11 @@ def test_heads_are_ridge_fits_to_the_residuals_that_their_net_never_saw(posed):
         ridge[0] = 0.0
         residual = task.target[rows] - stacked.held[a, rows].double()
         expected = torch.linalg.solve(gram + torch.diag(ridge), standard.T @ residual)
-        ours = heads.heads[v] * scale[:, None]
+        ours = refined.heads[v] * scale[:, None]
         torch.testing.assert_close(ours[1:], expected[1:], rtol=1e-3, atol=1e-4)  # the hessian is summed in float32
-        added = (features @ heads.heads[v]).float()
-        torch.testing.assert_close(refined.held[a, rows], stacked.held[a, rows] + added[rows])
         inside = p.plan.block == a
-        mine = refined.members[members[a], inside] - stacked.members[members[a], inside]
-        torch.testing.assert_close(mine, added[inside], rtol=1e-4, atol=1e-5)  # a difference of float32
-        members[a] += 1
+        added[inside] += features[inside] @ refined.heads[v] / 4
+    torch.testing.assert_close(refined.out, stacked.out.double() + added, rtol=1e-5, atol=1e-5)  # nets are float32
 
 
 @pytest.mark.parametrize("size", [1e2, 1e9])
@@ -82,10 +79,9 @@ def test_heads_do_not_see_their_block(posed, size):
     for p in (before, after):
         task = p.problem.outcome
         stacked = linear_stack(p, task)
-        _, refined = boost_heads(stacked, (random_nets(p, task),), p.inputs, p.scheme)
-        added.append(refined.members - stacked.members)
-    assert torch.equal(added[0][:, mine], added[1][:, mine])
-    assert (added[0][:, ~mine] != added[1][:, ~mine]).any()
+        added.append(refine(stacked, (random_nets(p, task),), p.inputs, p.scheme).out - stacked.out)
+    assert torch.equal(added[0][mine], added[1][mine])
+    assert (added[0][~mine] != added[1][~mine]).any()
 
 
 def test_a_hidden_unit_that_is_constant_is_no_trouble(posed):
@@ -93,66 +89,19 @@ def test_a_hidden_unit_that_is_constant_is_no_trouble(posed):
     task = p.problem.treated
     nets = random_nets(p, task)
     nets.group.backbone.split(nets.parameters)[2][:, :, 0] = 0.0  # the first unit of the last layer reads nothing
-    heads, _ = boost_heads(linear_stack(p, task), (nets,), p.inputs, p.scheme)
-    assert torch.isfinite(heads.heads).all()
+    refined = refine(linear_stack(p, task), (nets,), p.inputs, p.scheme)
+    assert torch.isfinite(refined.heads).all()
 
 
 def test_stored_heads_predict_their_mean_over_snapshots(posed):
     p = posed()
     task = p.problem.outcome
     nets = random_nets(p, task), random_nets(p, task, (4, 3), "silu")
-    heads, _ = boost_heads(linear_stack(p, task), nets, p.inputs, p.scheme)
+    refined = refine(linear_stack(p, task), nets, p.inputs, p.scheme)
     writer = _Writer()
-    writer.add_heads(heads, p, share=1 / 5)
+    writer.add_heads(refined, p, share=1 / 5)
     writer.arrays["offset"] = np.zeros(2)
     config = {"n_in": p.problem.x.shape[1], "n_out": task.n_out, "nets": writer.nets, "bases": []}
     stored = type("Stored", (), {"arrays": writer.arrays, "config": config})
-    expected = torch.stack([last_layers(p, nets, v) @ heads.heads[v] for v in range(20)]).mean(0)
+    expected = torch.stack([last_layers(p, nets, v) @ refined.heads[v] for v in range(20)]).mean(0)
     torch.testing.assert_close(_predict(stored, p.problem.x), expected, rtol=1e-4, atol=1e-4)  # nets are float32
-
-
-@pytest.mark.parametrize("n_folds", [5, 10])
-def test_boosting_is_one_ridge_fit_to_the_residuals_outside_the_fold(posed, n_folds):
-    """For the treatment's mean: least squares of held-out residuals on the basis."""
-    p = posed(n_folds=n_folds)
-    task, x = p.problem.treated, p.problem.x
-    stacked = linear_stack(p, task)
-    basis = sieve_basis(x)
-    penalty = basis.n_features / len(x)
-    fold = torch.from_numpy(p.plan.fold)
-    refined = boost(stacked, basis, x, p.scheme, fold, p.plan.fold_block)
-    features = basis(x)
-    for k, a in enumerate(p.plan.fold_block):
-        outside = covered(p.scheme)[a]
-        prediction = stacked.held[a].clone()
-        siblings = (p.plan.block == a) & (p.plan.fold != k)  # of the fold, in its block
-        prediction[siblings] = stacked.out[siblings]
-        rows = np.flatnonzero(outside | siblings)
-        residual = (task.target - prediction.double())[rows]
-        gram = features[rows].T @ features[rows]
-        ridge = torch.full((len(gram),), penalty).double() * gram.diagonal().mean()
-        ridge[0] = 0.0
-        expected = torch.linalg.solve(gram + torch.diag(ridge), features[rows].T @ residual)
-        # the hessian is summed in single precision
-        torch.testing.assert_close(refined.coefficients[k], expected, rtol=1e-3, atol=1e-5)
-    added = refined.added(x, fold)
-    for k in range(n_folds):
-        mine = fold == k
-        torch.testing.assert_close(added[mine], features[mine] @ refined.coefficients[k])
-
-
-@pytest.mark.parametrize("n_folds", [5, 10])
-@pytest.mark.parametrize("size", [1e2, 1e9])
-def test_boosting_does_not_see_the_fold(posed, n_folds, size):
-    """Residuals of one fold, whatever their size, leave the fold's own refinement bit for bit."""
-    before = posed(n_folds=n_folds)
-    mine = before.plan.fold == 0
-    frame = before.frame.assign(y=before.frame["y"] + size * mine)
-    after = posed(frame=frame, plan=before.plan)
-    refined = []
-    for p in (before, after):
-        stacked = linear_stack(p, p.problem.outcome)
-        fold = torch.from_numpy(p.plan.fold)
-        refined.append(boost(stacked, sieve_basis(p.problem.x), p.problem.x, p.scheme, fold, p.plan.fold_block))
-    assert torch.equal(refined[0].coefficients[0], refined[1].coefficients[0])
-    assert (refined[0].coefficients[1] != refined[1].coefficients[1]).any()

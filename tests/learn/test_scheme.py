@@ -74,7 +74,7 @@ class TestSchemes:
 
 @pytest.mark.parametrize("folds", [2, 3, 4, 5, 10])
 def test_every_row_outside_a_block_is_held_out_once_for_it_when_paired(folds):
-    """Stacking and boosting read one held-out prediction of every row outside the block."""
+    """Stacking and refining read one held-out prediction of every row outside the block."""
     plan, scheme, _ = build(paired, folds, False)
     for a in range(scheme.n_blocks):
         times = scheme.select[scheme.snapshots_of(a)].sum(0)[scheme.cell]
