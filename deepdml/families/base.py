@@ -59,6 +59,14 @@ class Family:
         """Return E[y | t, x], in the units of y."""
         raise NotImplementedError
 
+    def mean_slope(self, eta: Array) -> Array:
+        """Return d mean / d eta, the marginal effect of the linear predictor."""
+        raise NotImplementedError
+
+    def mean_curvature(self, eta: Array) -> Array:
+        """Return d2 mean / d eta2; the gradient of a marginal effect needs it."""
+        raise NotImplementedError
+
     def link_of_mean(self, mean: Array) -> Array:
         """Return the eta whose mean is `mean`, the inverse of `mean`."""
         raise NotImplementedError

@@ -39,6 +39,12 @@ class Gaussian(Family):
     def mean(self, eta: Any) -> Any:
         return eta
 
+    def mean_slope(self, eta: Any) -> Any:
+        return ones_like(eta)
+
+    def mean_curvature(self, eta: Any) -> Any:
+        return zeros_like(eta)
+
     def link_of_mean(self, mean: Any) -> Any:
         return mean
 

@@ -44,6 +44,12 @@ class Logit(Family):
     def mean(self, eta: Any) -> Any:
         return expit(eta)
 
+    def mean_slope(self, eta: Any) -> Any:
+        return self.hessian(eta)
+
+    def mean_curvature(self, eta: Any) -> Any:
+        return self.hessian_slope(eta)
+
     def link_of_mean(self, mean: Any) -> Any:
         return log(mean / (1.0 - mean))
 

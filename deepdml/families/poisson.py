@@ -44,6 +44,12 @@ class Poisson(Family):
     def mean(self, eta: Any) -> Any:
         return exp(eta)
 
+    def mean_slope(self, eta: Any) -> Any:
+        return exp(eta)
+
+    def mean_curvature(self, eta: Any) -> Any:
+        return exp(eta)
+
     def link_of_mean(self, mean: Any) -> Any:
         return log(mean)
 

@@ -68,6 +68,11 @@ class TestContract:
     def test_constant_hessian_says_what_it_is(self, family):
         assert family.constant_hessian == (np.ptp(family.hessian(ETA)) == 0)
 
+    @pytest.mark.parametrize(("function", "derivative"), [("mean", "mean_slope"), ("mean_slope", "mean_curvature")])
+    def test_derivatives_of_the_mean(self, family, function, derivative):
+        expected = slope(getattr(family, function), ETA)
+        np.testing.assert_allclose(getattr(family, derivative)(ETA), expected, rtol=1e-8, atol=1e-8)  # its error
+
     def test_link_inverts_the_mean(self, family):
         # rounding, grown by the slope of the link: at most 1 / (.05 * .95) here
         np.testing.assert_allclose(family.link_of_mean(family.mean(ETA)), ETA, rtol=1e-12, atol=1e-12)
@@ -95,7 +100,11 @@ class TestContract:
         assert np.isfinite(family.perfect_loss(y)).all()
 
     @pytest.mark.parametrize(
-        "method", ["loss", "score", "hessian", "hessian_slope", "mean", "link_of_mean", "start_rows"]
+        "method",
+        [
+            *("loss", "score", "hessian", "hessian_slope"),
+            *("mean", "mean_slope", "mean_curvature", "link_of_mean", "start_rows"),
+        ],
     )
     def test_numpy_and_torch_agree(self, family, grid, method):
         y, eta = grid
@@ -119,7 +128,8 @@ class TestContract:
     def test_any_shape_works(self, family):
         eta = ETA[:12].reshape(2, 3, 2)
         y = family.mean(eta)
-        for value in (family.loss(y, eta), family.score(y, eta), family.hessian(eta), family.hessian_slope(eta)):
+        means = (family.mean(eta), family.mean_slope(eta), family.mean_curvature(eta))
+        for value in (family.loss(y, eta), family.score(y, eta), family.hessian(eta), family.hessian_slope(eta), *means):
             assert value.shape == eta.shape
         np.testing.assert_array_equal(family.score(y, eta).ravel(), family.score(y.ravel(), eta.ravel()))
 
