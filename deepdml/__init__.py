@@ -16,13 +16,54 @@ _HOME = {
     "structural_dml": "deepdml.model",
     "Results": "deepdml.results",
     "load": "deepdml.results",
+    "AverageCoefficient": "deepdml.estimands",
+    "AverageMarginalEffect": "deepdml.estimands",
+    "ConsumerWelfare": "deepdml.estimands",
+    "Contrast": "deepdml.estimands",
+    "DoseResponse": "deepdml.estimands",
+    "Elasticity": "deepdml.estimands",
+    "IncidenceRateRatio": "deepdml.estimands",
+    "OddsRatio": "deepdml.estimands",
+    "Profit": "deepdml.estimands",
+    "WillingnessToPay": "deepdml.estimands",
 }
 _MODULES = ("errors", "simulate", "families")
 
-__all__ = ["DeepDML", "Results", "errors", "families", "fit", "load", "simulate", "structural_dml"]
+__all__ = [
+    "AverageCoefficient",
+    "AverageMarginalEffect",
+    "ConsumerWelfare",
+    "Contrast",
+    "DeepDML",
+    "DoseResponse",
+    "Elasticity",
+    "IncidenceRateRatio",
+    "OddsRatio",
+    "Profit",
+    "Results",
+    "WillingnessToPay",
+    "errors",
+    "families",
+    "fit",
+    "load",
+    "simulate",
+    "structural_dml",
+]
 
 if TYPE_CHECKING:
     from deepdml import errors, families, simulate
+    from deepdml.estimands import (
+        AverageCoefficient,
+        AverageMarginalEffect,
+        ConsumerWelfare,
+        Contrast,
+        DoseResponse,
+        Elasticity,
+        IncidenceRateRatio,
+        OddsRatio,
+        Profit,
+        WillingnessToPay,
+    )
     from deepdml.model import DeepDML, fit, structural_dml
     from deepdml.results import Results, load
 

@@ -111,6 +111,16 @@ class DeepDML:
         return {**self.__dict__, "_data": None, "_weights": None, "_context": None, "_built": None}
 
     @property
+    def user_data(self) -> Any:
+        """The data as given; None after unpickling."""
+        return self._data
+
+    @property
+    def user_context(self) -> Mapping[str, Any] | None:
+        """The context as given; None after unpickling."""
+        return self._context
+
+    @property
     def arrays(self) -> ModelData:
         """The arrays of the fit: outcome, structural rows, covariates, and how they were made."""
         if self._built is None:

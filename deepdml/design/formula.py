@@ -26,7 +26,7 @@ from formulaic.errors import FormulaicError
 from formulaic.parser import DefaultFormulaParser
 from formulaic.parser.types import Factor, OrderedSet, Term, Token
 
-from deepdml.design.lexer import OPERANDS, Lexeme, split_parts
+from deepdml.design.lexer import OPERANDS, Lexeme, lex, split_parts
 from deepdml.design.names import Names, factors_of, names_in, quote
 from deepdml.errors import FormulaError, near_names
 
@@ -123,6 +123,31 @@ def parse_formula(
         treatment_names=treatment_names,
         covariate_names=covariate_names,
     )
+
+
+def parse_terms(
+    formula: str, columns: Sequence[str], context_names: Collection[str] = ()
+) -> tuple[tuple[Term, ...], tuple[str, ...]]:
+    """Return the terms of one part on its own, such as ``age + C(region)``, and the names it reads.
+
+    Raises
+    ------
+    FormulaError
+        If it cannot be read, holds a tilde or a bar, or names something that does not exist.
+
+    Examples
+    --------
+    >>> parse_terms("age + C(region)", ["age", "region"])
+    ((1, age, C(region)), ('age', 'region'))
+    """
+    if not isinstance(formula, str) or not formula.strip():
+        raise FormulaError(f"a formula is a string such as 'age + C(region)', not {formula!r}.")
+    lexemes = lex(formula)
+    if any(item.kind in {"bar", "tilde"} for item in lexemes):
+        raise FormulaError(f"{formula!r} has a '~' or a bar; here only covariates are named, as in 'age + C(region)'.")
+    names = Names(tuple(columns), frozenset(context_names))
+    terms = tuple(_parse_part(lexemes, names, None))
+    return terms, names.read_by(terms)
 
 
 def is_plain(term: Term) -> bool:

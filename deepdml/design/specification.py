@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 
 import numpy as np
-from formulaic.parser.types import Term
+from formulaic.parser.types import Factor, Term
 from numpy.typing import NDArray
 
 from deepdml.design.columns import Column, Kind
@@ -22,6 +23,7 @@ from deepdml.design.encoding import (
     unpack_constants,
     unpack_terms,
 )
+from deepdml.design.names import factors_of, names_in
 from deepdml.design.table import ArrayTable, Table, open_table
 from deepdml.errors import DataError, list_rows
 
@@ -243,6 +245,23 @@ class Design:
         refuse_missing(missing, source.labels)
         evaluated = self._encode(self.transforms, source, values) if self.transforms.terms else None
         return assemble(self.pieces, source, evaluated, None)
+
+    def treatment_categories(self) -> dict[str, tuple[str, tuple[Any, ...]]]:
+        """Return the variables left of the bar taken as categories: each with the factor that does so and its levels.
+
+        A factor that makes categories of more than the variable itself, ``C(age > 40)``, has no levels of it.
+        """
+        found: dict[str, tuple[str, tuple[Any, ...]]] = {}
+        encoders = self.treatments.state.get("encoders", {})
+        for factor in dict.fromkeys(factors_of(self.treatments.terms)):
+            kind, inner = encoders.get(factor.expr, ("", {}))
+            if kind == Factor.Kind.CATEGORICAL.value:
+                levels = tuple(unpack_constants(inner).get("categories", ()))
+                for name in names_in(factor)[0]:
+                    plain = factor.expr == name or re.match(rf"C\(`?{re.escape(name)}`?\s*[,)]", factor.expr)
+                    if name in self.treatments.reads:
+                        found[name] = (factor.expr, levels if plain else ())
+        return found
 
     def _open(
         self, data: Any, names: Sequence[str], context: Mapping[str, Any] | None

@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from deepdml.estimands.base import Estimand, Evaluation, Sample
+from deepdml.estimands.averages import Averaged
+from deepdml.estimands.base import Sample, register
+from deepdml.estimands.fields import Field, Terms
 
 
-class AverageCoefficient(Estimand):
+@register
+@dataclass(frozen=True)
+class AverageCoefficient(Averaged):
     """E[theta_j(X)] for each structural column, in the units of the linear predictor.
+
+    Parameters
+    ----------
+    subset : optional
+        Rows to average over; see `Averaged`.
 
     Examples
     --------
-    >>> AverageCoefficient().labels(("Intercept", "treat"))
-    ('Intercept', 'treat')
+    >>> AverageCoefficient(subset="age > 40")
+    AverageCoefficient(subset='age > 40')
     """
 
     name: ClassVar[str] = "average coefficient"
 
-    def labels(self, t_names: tuple[str, ...]) -> tuple[str, ...]:
-        return t_names
+    def labels(self, sample: Sample, q: int) -> tuple[str, ...]:
+        return tuple(name + self.suffix() for name in sample.t_names)
 
-    def evaluate(self, sample: Sample) -> Evaluation:
-        n, d_theta = sample.theta.shape
-        d = len(sample.t_names)
-        # one identity seen n times, not n identities
-        gradient = np.broadcast_to(np.eye(d, d_theta), (n, d, d_theta))
-        return Evaluation(sample.theta[:, :d], gradient)
+    def parts(self, sample: Sample) -> tuple[Terms, tuple[Field, ...]]:
+        d, d_theta = len(sample.t_names), sample.theta.shape[1]
+
+        def terms(theta: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+            # one identity seen n times, not n identities
+            return theta[..., :d], np.broadcast_to(np.eye(d, d_theta), (*theta.shape[:-1], d, d_theta))
+
+        return terms, ()

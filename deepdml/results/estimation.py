@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepdml.errors import DataError, InferenceWarning, list_rows
-from deepdml.estimands import Estimand, Sample
+from deepdml.errors import DataError, InferenceWarning, OptionError, list_rows
+from deepdml.estimands import Estimand, Sample, Stack
 from deepdml.inference import CovarianceResult, aggregate, covariance, encode_groups, split_clusters, weighted_mean
+from deepdml.results.columns import UserColumns
 from deepdml.results.fit import Fit, Rows
 
 Float = NDArray[np.float64]
@@ -19,12 +22,24 @@ Codes = NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True)
 class CovarianceSpec:
-    """A covariance that was asked for: its type, cluster codes (n, g) with names, and the small-sample factor."""
+    """A covariance that was asked for.
+
+    Parameters
+    ----------
+    cov_type : str
+    groups : (n, g) array of int or None
+        Cluster codes, with `group_names`.
+    use_correction : bool
+        Whether clustered covariances get the small-sample factor.
+    df : int or None
+        Estimated coefficients k in the small-sample factors; None for the number of structural columns.
+    """
 
     cov_type: str = "HC1"
     groups: Codes | None = None
     group_names: tuple[str, ...] = ()
     use_correction: bool = True
+    df: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +68,7 @@ class Estimates:
 
     def without_rows(self) -> Estimates:
         """Return the same estimates without arrays by row."""
-        spec = CovarianceSpec(self.spec.cov_type, None, self.spec.group_names, self.spec.use_correction)
+        spec = replace(self.spec, groups=None)
         return Estimates(self.labels, self.params, self.covariance, spec, None)
 
 
@@ -68,8 +83,51 @@ def covariance_spec(fit: Fit, cov_type: str, groups: object, use_correction: boo
     return CovarianceSpec(cov_type, rows.groups, fit.group_names, use_correction)
 
 
-def influence_values(fit: Fit, estimand: Estimand) -> Float:
-    """Return psi of every repetition, (n_rep, n, q).
+def estimate_estimand(fit: Fit, estimand: Estimand, spec: CovarianceSpec, columns: UserColumns) -> Estimates:
+    """Return the estimates of an estimand, or of a stack of them, with one covariance."""
+    stack = estimand if isinstance(estimand, Stack) else Stack((estimand,))
+    found = [_influence_values(fit, part, spec, columns) for part in stack.parts]
+    labels = stack.distinct([part.labels for part in found])
+    notes = [note for part in found for note in part.notes]
+    return estimate(fit, labels, np.concatenate([part.psi for part in found], axis=2), spec, notes)
+
+
+def conditional_effects(fit: Fit, estimand: Estimand, columns: UserColumns) -> Float:
+    """Return H of every repetition, (n_rep, n, q), where it is a function of x alone.
+
+    Raises
+    ------
+    OptionError
+        Where H depends on the treatment, so that sorting rows by it would select on the treatment.
+    """
+    found = [estimand.evaluate(sample) for sample in _samples(fit, columns)]
+    if not all(evaluation.free for evaluation in found):
+        raise OptionError(
+            f"rows cannot be sorted by the {estimand.name}, which varies with the treatment given the covariates; sort "
+            "by a coefficient or a Contrast."
+        )
+    return np.stack([evaluation.values for evaluation in found])
+
+
+def _samples(fit: Fit, columns: UserColumns) -> list[Sample]:
+    rows = fit.need_rows("an estimand")
+    return [
+        Sample(rows.t, fit.t_names, piece.theta, piece.law, fit.family, columns.interventions, columns)
+        for piece in rows.repetitions
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Values:
+    """Influence values (n_rep, n, q) of one estimand, their labels, and notes."""
+
+    labels: tuple[str, ...]
+    psi: Float
+    notes: list[str]
+
+
+def _influence_values(fit: Fit, estimand: Estimand, spec: CovarianceSpec, columns: UserColumns) -> _Values:
+    """Return psi of every repetition: that of the means behind the estimand, and through its function of them.
 
     Raises
     ------
@@ -77,44 +135,60 @@ def influence_values(fit: Fit, estimand: Estimand) -> Float:
         Naming the first rows where psi is not finite.
     """
     rows = fit.need_rows("an estimand")
-    pieces = []
-    for piece in rows.repetitions:
-        evaluation = estimand.evaluate(Sample(rows.t, fit.t_names, piece.theta, piece.law, fit.family))
-        pieces.append(piece.psi(evaluation.values, evaluation.gradient))
+    samples = _samples(fit, columns)
+    pieces, notes = [], []
+    for sample, piece in zip(samples, rows.repetitions, strict=True):
+        evaluation = estimand.evaluate(sample)
+        psi = piece.psi(evaluation.values, evaluation.gradient)
+        _refuse_unfinite(psi, rows)
+        means = weighted_mean(psi, rows.weights)
+        combined = estimand.combine(means)
+        notes += estimand.notes(means, partial(_matrix, fit, psi, spec))
+        pieces.append(psi if combined is None else combined[0] + (psi - means) @ combined[1].T)
     psi = np.stack(pieces)
-    bad = np.flatnonzero(~np.isfinite(psi).all(axis=(0, 2)))
+    return _Values(estimand.labels(samples[0], psi.shape[2]), psi, notes)
+
+
+def _refuse_unfinite(psi: Float, rows: Rows) -> None:
+    bad = np.flatnonzero(~np.isfinite(psi).all(axis=1))
     if bad.size:
         raise DataError(
             f"psi is not finite in {bad.size:,} row(s): {list_rows(list(rows.index[bad]))}. Training has diverged "
             "there: look for extreme values in the covariates or the outcome, or lower the learning rate."
         )
-    return psi
 
 
-def estimate(fit: Fit, labels: tuple[str, ...], psi: Float, spec: CovarianceSpec) -> Estimates:
+def _matrix(fit: Fit, psi: Float, spec: CovarianceSpec) -> Float:
+    return _covariance(fit, psi, spec).matrix
+
+
+def _covariance(fit: Fit, psi: Float, spec: CovarianceSpec) -> CovarianceResult:
+    return covariance(
+        psi,
+        fit.need_rows("a covariance").weights,
+        spec.cov_type,
+        spec.groups,
+        df=len(fit.t_names) if spec.df is None else spec.df,
+        group_names=spec.group_names,
+        use_correction=spec.use_correction,
+    )
+
+
+def estimate(
+    fit: Fit, labels: tuple[str, ...], psi: Float, spec: CovarianceSpec, notes: Sequence[str] = ()
+) -> Estimates:
     """Return estimates and covariance from psi (n_rep, n, q), and warn of what makes the covariance fragile."""
     rows = fit.need_rows("a covariance")
-    results = [
-        covariance(
-            values,
-            rows.weights,
-            spec.cov_type,
-            spec.groups,
-            df=len(fit.t_names),
-            group_names=spec.group_names,
-            use_correction=spec.use_correction,
-        )
-        for values in psi
-    ]
+    results = [_covariance(fit, values, spec) for values in psi]
     means = np.stack([weighted_mean(values, rows.weights) for values in psi])
     total = aggregate(means, np.stack([result.matrix for result in results]))
-    notes = [note for result in results for note in result.notes] + list(total.notes) + _split_notes(rows, spec)
-    notes = list(dict.fromkeys(notes))
+    found = [*notes, *(note for result in results for note in result.notes), *total.notes, *_split_notes(rows, spec)]
+    found = list(dict.fromkeys(found))
     first = results[0]
-    combined = CovarianceResult(total.matrix, first.cov_type, first.description, first.n_clusters, tuple(notes))
-    for note in notes:
+    combined = CovarianceResult(total.matrix, first.cov_type, first.description, first.n_clusters, tuple(found))
+    for note in found:
         warnings.warn(note, InferenceWarning, stacklevel=3)
-    spec = CovarianceSpec(first.cov_type, spec.groups, spec.group_names, spec.use_correction)
+    spec = replace(spec, cov_type=first.cov_type)
     return Estimates(labels, total.params, combined, spec, psi)
 
 

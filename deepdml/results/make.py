@@ -12,8 +12,9 @@ from deepdml.errors import OverlapWarning, unknown_option
 from deepdml.estimands import AverageCoefficient
 from deepdml.families import Family
 from deepdml.learn.influence import FitRecord, Influence, TrainedNets
+from deepdml.results.columns import UserColumns
 from deepdml.results.diagnostics import regularization_notes
-from deepdml.results.estimation import covariance_spec, estimate, influence_values
+from deepdml.results.estimation import covariance_spec, estimate_estimand
 from deepdml.results.fit import collect
 from deepdml.results.results import Results
 
@@ -76,5 +77,5 @@ def make_results(
     groups = None if data.groups is not None else options.get("groups")
     spec = covariance_spec(fit, cov_type, groups, bool(options.get("use_correction", True)))
     estimand = AverageCoefficient()
-    estimates = estimate(fit, estimand.labels(fit.t_names), influence_values(fit, estimand), spec)
+    estimates = estimate_estimand(fit, estimand, spec, UserColumns(fit, None))
     return Results(fit, estimand, estimates, model)

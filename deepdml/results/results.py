@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
@@ -14,8 +15,10 @@ from statsmodels.stats.contrast import ContrastResults, WaldTestResults
 
 from deepdml.errors import OptionError
 from deepdml.estimands import Estimand
+from deepdml.inference import sup_t
 from deepdml.results import pairwise, storage
 from deepdml.results.diagnostics import Diagnostics
+from deepdml.results.effects import Effects
 from deepdml.results.estimation import Estimates, covariance_spec, estimate
 from deepdml.results.fit import Fit
 from deepdml.results.heterogeneity import describe
@@ -31,7 +34,7 @@ Float = NDArray[np.float64]
 Path = str | os.PathLike[str]
 
 
-class Results(ResultsWrapper):  # type: ignore[misc]  # statsmodels ships no types
+class Results(Effects, ResultsWrapper):  # type: ignore[misc]  # statsmodels ships no types
     """Estimates of one estimand with their covariance; statsmodels' names, types and conventions.
 
     Built by ``make_results`` and ``load``. Tests are normal, not t: `use_t` is False.
@@ -53,8 +56,8 @@ class Results(ResultsWrapper):  # type: ignore[misc]  # statsmodels ships no typ
     def __init__(self, fit: Fit, estimand: Estimand, estimates: Estimates, model: object = None) -> None:
         terms = fit.term_columns if estimates.labels == fit.t_names else None
         info = model_info(fit.design.formula, fit.y_name, estimates.labels, terms)
-        d = len(fit.t_names)
-        has_intercept = "Intercept" in fit.t_names
+        d = len(fit.t_names) if estimates.spec.df is None else estimates.spec.df
+        has_intercept = "Intercept" in estimates.labels
         super().__init__(LinearTests(info, estimates, nobs=fit.n, df_model=d - has_intercept, df_resid=fit.n - d))
         self.__doc__ = type(self).__doc__
         self._fit = fit
@@ -96,7 +99,14 @@ class Results(ResultsWrapper):  # type: ignore[misc]  # statsmodels ships no typ
         """The fitted model; after loading a stand-in with formula, endog_names, exog_names and data."""
         return self._model if self._model is not None else self._results.model
 
-    def conf_int(self, alpha: float = 0.05, cols: list[str] | list[int] | None = None) -> pd.DataFrame:
+    def conf_int(
+        self,
+        alpha: float = 0.05,
+        cols: list[str] | list[int] | None = None,
+        *,
+        joint: bool = False,
+        seed: int = 0,
+    ) -> pd.DataFrame:
         """Return confidence intervals at level 1 - alpha, as a frame with columns 0 and 1.
 
         Parameters
@@ -105,9 +115,17 @@ class Results(ResultsWrapper):  # type: ignore[misc]  # statsmodels ships no typ
             Between 0 and 1.
         cols : list of names or positions, optional
             Only these coefficients.
+        joint : bool
+            Whether the intervals cover all estimates at once: a uniform band, by simulated quantiles of the largest z.
+        seed : int
+            Of the simulation.
         """
         _check_alpha(alpha)
-        frame = pd.DataFrame(self._results.conf_int(alpha), index=list(self._estimates.labels))
+        intervals = self._results.conf_int(alpha)
+        if joint:
+            reach = sup_t(self._estimates.covariance.matrix, alpha, seed) * np.asarray(self._results.bse)
+            intervals = np.column_stack([self._results.params - reach, self._results.params + reach])
+        frame = pd.DataFrame(intervals, index=list(self._estimates.labels))
         if cols is None:
             return frame
         return frame.loc[cols] if all(isinstance(c, str) for c in cols) else frame.iloc[cols]
@@ -217,7 +235,8 @@ class Results(ResultsWrapper):  # type: ignore[misc]  # statsmodels ships no typ
     def psi(self) -> pd.DataFrame:
         """Influence values of each row, n x q, the mean over repetitions; if n_rep is 1 they average to `params`."""
         rows = self._fit.need_rows("psi")
-        return pd.DataFrame(self._psi.mean(axis=0), index=pd.Index(rows.index), columns=list(self._estimates.labels))
+        values, labels = self._psi_values().mean(axis=0), list(self._estimates.labels)
+        return pd.DataFrame(values, index=pd.Index(rows.index), columns=labels)
 
     def predict(
         self,
@@ -285,8 +304,8 @@ class Results(ResultsWrapper):  # type: ignore[misc]  # statsmodels ships no typ
             raise OptionError(
                 "use_t=True is not available: estimates are means of influence values and tests are normal."
             )
-        spec = covariance_spec(self._fit, cov_type, groups, use_correction)
-        estimates = estimate(self._fit, self._estimates.labels, self._psi, spec)
+        spec = replace(covariance_spec(self._fit, cov_type, groups, use_correction), df=self._estimates.spec.df)
+        estimates = estimate(self._fit, self._estimates.labels, self._psi_values(), spec)
         return Results(self._fit, self._estimand, estimates, self._model)
 
     def remove_data(self) -> None:
@@ -357,12 +376,6 @@ class Results(ResultsWrapper):  # type: ignore[misc]  # statsmodels ships no typ
         if len(names) != 2 or names[0] != "Intercept" or self._estimates.labels != names:
             raise AttributeError("only for an intercept and one treatment")
         return 1
-
-    @property
-    def _psi(self) -> Float:
-        """Influence values of each repetition, (n_rep, n, q)."""
-        self._fit.need_rows("psi")
-        return cast(Float, self._estimates.psi)
 
     def _series(self, values: Float) -> pd.Series:
         return pd.Series(values, index=list(self._estimates.labels))

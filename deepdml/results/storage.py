@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from deepdml.errors import DeepDMLError, ResultsFileError
-from deepdml.estimands import AverageCoefficient, Estimand
+from deepdml.estimands import Estimand, from_dict
 from deepdml.families import registered
 from deepdml.inference import CovarianceResult
 from deepdml.learn.influence import (
@@ -66,7 +66,6 @@ _DAMAGE = (
     MemoryError,
 )
 
-_ESTIMANDS: dict[str, type[Estimand]] = {AverageCoefficient.name: AverageCoefficient}
 _LAWS: dict[str, type[DiscreteLaw] | type[LocationScaleLaw]] = {
     "discrete": DiscreteLaw,
     "location-scale": LocationScaleLaw,
@@ -132,7 +131,7 @@ def _load(handle: IO[bytes], shown: str) -> Results:
             names = [name for name in archive.namelist() if name.startswith("arrays/")]
             arrays = {name.removeprefix("arrays/").removesuffix(".npy"): _read_array(archive, name) for name in names}
             nets = _read_nets(archive, meta)
-        return Results(_fit(meta, arrays, nets), _ESTIMANDS[meta["estimand"]](), _estimates(meta, arrays))
+        return Results(_fit(meta, arrays, nets), from_dict(meta["estimand"]), _estimates(meta, arrays))
     except ResultsFileError:
         raise
     except _DAMAGE as error:
@@ -176,10 +175,10 @@ def _describe(fit: Fit, estimand: Estimand, estimates: Estimates) -> tuple[dict[
         "record": asdict(fit.record),
         "design": fit.design.to_dict(),
         "nets": None if fit.nets is None else fit.nets.config,
-        "estimand": estimand.name,
+        "estimand": estimand.to_dict(),
         "labels": estimates.labels,
         "covariance": {key: getattr(covariance, key) for key in ("cov_type", "description", "n_clusters", "notes")},
-        "spec": {key: getattr(spec, key) for key in ("cov_type", "group_names", "use_correction")},
+        "spec": {key: getattr(spec, key) for key in ("cov_type", "group_names", "use_correction", "df")},
         "index": None,
         "laws": [],
     }
@@ -308,5 +307,6 @@ def _estimates(meta: dict[str, Any], arrays: Arrays) -> Estimates:
         arrays.get("cluster_codes"),
         tuple(meta["spec"]["group_names"]),
         meta["spec"]["use_correction"],
+        meta["spec"]["df"],
     )
     return Estimates(tuple(meta["labels"]), arrays["params"], covariance, spec, arrays.get("psi"))

@@ -129,7 +129,13 @@ class TestContract:
         eta = ETA[:12].reshape(2, 3, 2)
         y = family.mean(eta)
         means = (family.mean(eta), family.mean_slope(eta), family.mean_curvature(eta))
-        for value in (family.loss(y, eta), family.score(y, eta), family.hessian(eta), family.hessian_slope(eta), *means):
+        for value in (
+            family.loss(y, eta),
+            family.score(y, eta),
+            family.hessian(eta),
+            family.hessian_slope(eta),
+            *means,
+        ):
             assert value.shape == eta.shape
         np.testing.assert_array_equal(family.score(y, eta).ravel(), family.score(y.ravel(), eta.ravel()))
 

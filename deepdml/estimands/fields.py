@@ -1,0 +1,134 @@
+"""Functions of the structural row, and their conditional means over its law given x."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepdml.errors import OptionError
+from deepdml.estimands.base import Evaluation, Sample
+from deepdml.learn.influence import TreatmentLaw
+
+Float = NDArray[np.float64]
+Terms = Callable[..., tuple[Float, Float]]
+"""Takes theta (..., d_theta) and the values of fields; returns H (..., c) and dH/dtheta (..., c, d_theta)."""
+
+CHUNK = 2**21  # numbers of a gradient at the nodes that are held at once: some 16 MB
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A function of the structural row: at the observed rows, and at the nodes of the law given x.
+
+    Parameters
+    ----------
+    own : (n, ...) or (1, ...) array
+        Values at the observed rows; one row stands for all.
+    nodes : callable or None
+        Takes a slice of rows and returns (n_rows or 1, m or 1, ...); None for a function of x alone.
+    reason : str
+        Where the nodes are unknown, why: the field can then be used at the observed rows only.
+    """
+
+    own: Float
+    nodes: Callable[[slice], Float] | None = None
+    reason: str = ""
+
+    @property
+    def free(self) -> bool:
+        """Whether the field is a function of x alone."""
+        return self.nodes is None and not self.reason
+
+    def at(self, rows: slice) -> Float:
+        """Return the values at the nodes of a slice of rows, (n_rows or 1, m or 1, ...)."""
+        if self.reason:
+            raise OptionError(self.reason)
+        if self.nodes is not None:
+            return self.nodes(rows)
+        return self.own[:, None] if len(self.own) == 1 else self.own[rows, None]
+
+
+def structural_row(sample: Sample) -> Field:
+    """Return the structural row itself as a field."""
+    law = sample.law
+    if law is None:
+        return Field(sample.t, reason=MOMENTS_ONLY)
+    return Field(sample.t, lambda rows: law.nodes(rows)[0])
+
+
+MOMENTS_ONLY = (
+    "only moments of the treatments were learned, and this estimand needs their whole law given the covariates. "
+    "It is available with one continuous treatment, or with treatments that have few levels."
+)
+
+
+def average(
+    sample: Sample, terms: Terms, fields: tuple[Field, ...], subset: Field | None = None, c: int | None = None
+) -> Evaluation:
+    """Return H at the observed rows and G, its gradient's mean over the law of the structural row given x.
+
+    Parameters
+    ----------
+    terms : callable
+        H and its gradient, given theta and the values of `fields`.
+    fields : tuple of Field
+        What H depends on beside theta.
+    subset : Field, optional
+        An indicator s. Then the components are s H and, last, s itself, whose ratio is the mean over the subset.
+
+    Raises
+    ------
+    OptionError
+        Where G needs the law of the structural row and only its moments were learned.
+    """
+    theta = sample.theta
+    n, d_theta = theta.shape
+    values, gradient = terms(theta, *(field.own for field in fields))
+    values = np.broadcast_to(values, (n, *values.shape[1:]))
+    free = all(field.free for field in fields) or (sample.law is None and _gradient_is_free(terms, theta, fields))
+    if free and (subset is None or subset.free):
+        conditional = np.broadcast_to(gradient, (n, *gradient.shape[1:]))
+        if subset is not None:
+            conditional = subset.own[:, None, None] * conditional
+    elif sample.law is None:
+        raise OptionError(MOMENTS_ONLY)
+    else:
+        conditional = _integrate(sample.law, terms, theta, fields, subset, gradient.shape[-2])
+    if subset is None:
+        return Evaluation(values, conditional, all(field.free for field in fields))
+    share = np.broadcast_to(subset.own, (n,))
+    stacked = np.concatenate([share[:, None] * values, share[:, None]], axis=1)
+    return Evaluation(stacked, np.concatenate([conditional, np.zeros((n, 1, d_theta))], axis=1))
+
+
+def _integrate(
+    law: TreatmentLaw, terms: Terms, theta: Float, fields: tuple[Field, ...], subset: Field | None, c: int
+) -> Float:
+    """Return the conditional mean of the gradient (n, c, d_theta), weighted by the indicator of the subset."""
+    n, d_theta = theta.shape
+    m = law.nodes(slice(0, 1))[1].shape[1]
+    out = np.empty((n, c, d_theta))
+    step = max(1, CHUNK // (m * c * d_theta))
+    for start in range(0, n, step):
+        rows = slice(start, min(start + step, n))
+        weights = law.nodes(rows)[1]
+        if subset is not None:
+            weights = weights * subset.at(rows)
+        gradient = terms(theta[rows, None], *(field.at(rows) for field in fields))[1]
+        shape = (rows.stop - start, m, c, d_theta)
+        # a matrix product of each row's weights with its nodes; einsum over four axes is several times slower
+        weights = np.broadcast_to(weights, shape[:2])[:, None]
+        out[rows] = (weights @ np.broadcast_to(gradient, shape).reshape(*shape[:2], -1)).reshape(-1, c, d_theta)
+    return out
+
+
+def _gradient_is_free(terms: Terms, theta: Float, fields: tuple[Field, ...]) -> bool:
+    """Return whether the gradient stays the same when rows exchange their structural rows."""
+    own = [field.own for field in fields]
+    moved = [field.own if field.free else np.roll(field.own, 1, axis=0) for field in fields]
+    here, there = terms(theta, *own)[1], terms(theta, *moved)[1]
+    # 1e-9: rounding, and differences of encodings where fields are derivatives
+    return bool(np.allclose(here, there, rtol=1e-9, atol=1e-9 * (np.abs(here).max() or 1.0)))
