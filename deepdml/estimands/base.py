@@ -137,7 +137,7 @@ class Estimand:
     def to_dict(self) -> dict[str, Any]:
         """Return the estimand as JSON values."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]  # subclasses are
-        return {"kind": self.name, **{name: plain_value(name, value) for name, value in values.items()}}
+        return {"estimand": self.name, **{name: plain_value(name, value) for name, value in values.items()}}
 
     @classmethod
     def build(cls, stored: Mapping[str, Any]) -> Estimand:
@@ -198,6 +198,6 @@ def from_dict(stored: Mapping[str, Any]) -> Estimand:
     OptionError
         For a kind that is not registered.
     """
-    if stored["kind"] not in _REGISTRY:
-        raise unknown_option("estimand", stored["kind"], _REGISTRY)
-    return _REGISTRY[stored["kind"]].build({name: value for name, value in stored.items() if name != "kind"})
+    if stored["estimand"] not in _REGISTRY:
+        raise unknown_option("estimand", stored["estimand"], _REGISTRY)
+    return _REGISTRY[stored["estimand"]].build({name: value for name, value in stored.items() if name != "estimand"})

@@ -16,7 +16,7 @@ Float = NDArray[np.float64]
 Terms = Callable[..., tuple[Float, Float]]
 """Takes theta (..., d_theta) and the values of fields; returns H (..., c) and dH/dtheta (..., c, d_theta)."""
 
-CHUNK = 2**21  # numbers of a gradient at the nodes that are held at once: some 16 MB
+CHUNK = 2**17  # numbers of a gradient at the nodes that are held at once: 1 MB stays in the processor's cache
 
 
 @dataclass(frozen=True, slots=True)

@@ -213,8 +213,17 @@ class Interventions:
         return Field(own, self._tabulate(own, law))
 
     def _tabulate(self, own: Float, law: LocationScaleLaw) -> Callable[[slice], Float]:
-        """Return the field at the nodes of a continuous treatment, linear between observed values."""
+        """Return the field at the nodes of a continuous treatment: linear between observed values, or everywhere."""
         position, start = np.unique(self._position(law), return_index=True)
+        rise = (own[start[-1]] - own[start[0]]) / (position[-1] - position[0])
+        line = own[start[0]] + np.multiply.outer(position - position[0], rise)
+        if np.allclose(line, own[start], rtol=SAME, atol=SAME * (1.0 + np.abs(own).max())):
+
+            def affine(rows: slice) -> Float:
+                value = law.mean[rows, None] + law.scale[rows, None] * law.residuals
+                return np.asarray(own[start[0]] + np.multiply.outer(value - position[0], rise))
+
+            return affine
         pick = np.unique(np.linspace(0, len(position) - 1, TABLE).round().astype(int))
         grid, table = position[pick], own[start[pick]]
 

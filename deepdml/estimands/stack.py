@@ -46,7 +46,7 @@ class Stack(Estimand):
         raise TypeError("the parts of a stack are evaluated one by one")
 
     def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.name, "parts": [part.to_dict() for part in self.parts]}
+        return {"estimand": self.name, "parts": [part.to_dict() for part in self.parts]}
 
     @classmethod
     def build(cls, stored: Mapping[str, Any]) -> Estimand:

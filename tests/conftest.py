@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ from deepdml.learn.influence import DiscreteLaw, FitRecord, Influence, LocationS
 from deepdml.results import Results, make_results
 
 FAMILIES = ("gaussian", "logit", "poisson")
-NODES, MASS = np.polynomial.hermite_e.hermegauss(40)
+ROOT3 = np.sqrt(3.0)  # a uniform dose has variance one between minus and plus this
+NODES, MASS = np.polynomial.legendre.leggauss(12)
 
 
 def make_record(family: str) -> FitRecord:
@@ -78,6 +80,7 @@ def coefficients(x: np.ndarray, d: int, family: str) -> np.ndarray:
     return np.column_stack(columns[:d])
 
 
+@cache
 def build(
     family: str = "gaussian",
     kind: str = "continuous",
@@ -87,7 +90,7 @@ def build(
     formula: str | None = None,
     weights: bool = False,
     n_rep: int = 1,
-    **options: Any,
+    cov_type: str = "HC1",
 ) -> Known:
     """Draw data and fit them with the true law, the true Lambda at the fit's theta, and theta off by `shift`.
 
@@ -100,7 +103,7 @@ def build(
     mean, scale = 1.5 + 0.3 * x[:, 0], 0.3 + 0.1 * np.abs(x[:, 1])
     raw: dict[str, Any] = {
         "binary": {"t": (rng.uniform(size=n) < p).astype(float)},
-        "continuous": {"t": mean + scale * rng.standard_normal(n)},
+        "continuous": {"t": mean + scale * rng.uniform(-ROOT3, ROOT3, n)},
         "arms": {"arm": np.array(["a", "b", "c"])[rng.integers(0, 3, n)]},
         "two": {"a": (rng.uniform(size=n) < p).astype(float), "b": rng.integers(0, 2, n).astype(float)},
         "none": {},
@@ -119,9 +122,9 @@ def build(
         affine = t.shape[1] == 2 and np.array_equal(t[:, 1], raw["t"])
         grid = positions[[0, -1]] if affine else positions
         rows = data.design.encode_treatments({"t": grid})
-        law = LocationScaleLaw(mean, scale, NODES, MASS / MASS.sum(), grid, rows, affine)
+        law = LocationScaleLaw(mean, scale, ROOT3 * NODES, MASS / 2, grid, rows, affine)
     else:
-        levels, codes = np.unique(t, axis=0, return_inverse=True)
+        levels = np.unique(t, axis=0)
         share = {
             "binary": np.column_stack([1 - p, p]),
             "arms": np.full((n, 3), 1 / 3),
@@ -132,8 +135,6 @@ def build(
             own = {(a, b): np.flatnonzero((t[:, 1] == a) & (t[:, 2] == b))[0] for a in (0, 1) for b in (0, 1)}
             order = [int(np.flatnonzero((levels == t[own[a, b]]).all(1))[0]) for a in (0, 1) for b in (0, 1)]
             share = share[:, np.argsort(order)]
-        if kind == "arms":
-            order = list(range(3))
         assert len(levels) == share.shape[1]
         law = DiscreteLaw(levels, share)
     pieces = []
@@ -149,7 +150,7 @@ def build(
         user_data, user_context = frame, None
 
     res = make_results(
-        data, registered()[family](), tuple(pieces), folds, make_record(family), None, model=Model(), **options
+        data, registered()[family](), tuple(pieces), folds, make_record(family), None, cov_type, model=Model()
     )
     return Known(frame, data, family, theta, p, res)
 

@@ -1,0 +1,145 @@
+"""What an estimand cannot be is refused with one message that says what to do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import deepdml as dd
+from deepdml.errors import DataError, InferenceWarning, OptionError
+from deepdml.estimands import AverageCoefficient, Projection, Sample, Stack
+from deepdml.families import Gaussian
+
+CASES = [
+    # columns, levels and values
+    ("binary", dd.Contrast("treat", 1, 0), "'treat' is not a variable left of the bar; there are 't'"),
+    ("binary", dd.Contrast("x0", 1, 0), "'x0' is not a variable left of the bar"),
+    ("binary", dd.Contrast("t", 2, 0), "t = 2 gives structural rows that the data do not have"),
+    ("binary", dd.Contrast("t", "high", 0), "'high' is not a value of 't', which is a number"),
+    ("arms", dd.Contrast("arm", "z", "a"), "'arm' has no level 'z'; its levels are 'a', 'b', 'c'"),
+    ("arms", dd.Elasticity("arm"), "proportional change of 'arm', which has levels"),
+    ("binary", dd.AverageMarginalEffect("tt"), "'tt' is not a variable left of the bar"),
+    ("binary", dd.AverageMarginalEffect(dummy=True, method="dyex"), "proportional change of 't'"),
+    ("none", dd.AverageMarginalEffect(), "nothing has a marginal effect"),
+    ("binary", dd.WillingnessToPay("t", "price"), "there is no coefficient 'price'; there are 'Intercept', 't'"),
+    ("binary", dd.OddsRatio("t"), r"'gaussian' \(link identity\) are not the logs of ors, which need the link logit"),
+    ("binary", dd.IncidenceRateRatio("t"), "which need the link log"),
+    ("binary", dd.Contrast("t", 1, 0, "odds ratio"), "needs means between 0 and 1"),
+    # subsets
+    ("binary", dd.Contrast("t", 1, 0, subset="x0 > 99"), "subset='x0 > 99' matches no rows"),
+    ("binary", dd.Contrast("t", 1, 0, subset="t == 1"), "names 't', which stands left of the bar"),
+    ("binary", dd.Contrast("t", 1, 0, subset="y > 0"), "names the outcome 'y'"),
+    ("binary", dd.Contrast("t", 1, 0, subset="agee > 0"), "names no column of the data"),
+    ("binary", dd.Contrast("t", 1, 0, subset="x0 >"), "cannot be evaluated"),
+    ("binary", dd.Contrast("t", 1, 0, subset="x0 + 1"), "is not true or false for each row"),
+    ("binary", dd.Contrast("t", 1, 0, subset=[True, False]), r"of shape \(2,\)"),
+    ("binary", dd.Contrast("t", 1, 0, subset=np.zeros(400)), "of type float64|and type float64"),
+    ("continuous", dd.Contrast("t", 2, 1, subset="treated"), "needs a treatment with levels"),
+    ("continuous", AverageCoefficient(subset="treated"), "needs a treatment with two levels"),
+    ("arms", AverageCoefficient(subset="treated"), "needs a treatment with two levels"),
+    # what is not an estimand
+    ("binary", dd.Contrast, "Contrast is not an estimand"),
+    ("binary", 3, "3 is not an estimand"),
+    ("binary", "contrast", "unknown estimand 'contrast'"),
+    ("binary", [], "has nothing to estimate"),
+    ("binary", Projection("t", "region"), r"made by gate\(\) and blp\(\)"),
+    # functions
+    ("binary", lambda x, t, theta: theta.mean(), r"returned \(\) for theta of shape \(400, 2\)"),
+    ("binary", lambda x, t, theta: 1.0, "returned float"),
+    ("binary", lambda x, t, theta: theta[0], r"returned \(2,\)"),
+    ("binary", lambda x, t, theta: torch.ones(theta.shape[:-1]), "in a way that can be differentiated"),
+    ("binary", lambda x, t, theta: (theta[..., 1] > 0).double(), "in a way that can be differentiated"),
+    ("binary", lambda x, t, theta: theta[..., 1].round(), "zero at every row; is it rounded"),
+    ("binary", lambda x, t, theta: np.exp(theta[..., 1]), "use torch's functions, not numpy's"),
+    ("binary", lambda x, t, theta: theta[..., 7], "the function failed .IndexError"),
+    ("binary", lambda x, t: theta, "the function failed .TypeError"),  # noqa: F821  # the arguments are what is wrong
+]
+
+
+@pytest.mark.parametrize(("kind", "asked", "message"), CASES, ids=range(len(CASES)))
+def test_refusals(known, kind, asked, message) -> None:
+    with pytest.raises(OptionError, match=message):
+        known("gaussian", kind).results.estimate(asked)
+
+
+def test_options_are_checked_at_once() -> None:
+    for make, message in (
+        (lambda: dd.Contrast("t", 1, 0, "rato"), "Did you mean 'ratio'"),
+        (lambda: dd.AverageMarginalEffect(method="dydz"), "Did you mean 'dydx'"),
+        (lambda: dd.DoseResponse("t", 3), "needed is a list of values"),
+        (lambda: dd.DoseResponse("t", []), "needed is a list of values"),
+        (lambda: dd.WillingnessToPay("p", "p"), "both the price and an attribute"),
+        (lambda: Stack(()), "nothing to estimate"),
+    ):
+        with pytest.raises(OptionError, match=message):
+            make()
+
+
+def test_an_elasticity_of_a_negative_mean(known) -> None:
+    draw = known("gaussian", "binary")
+    fit = draw.results._fit
+    with pytest.raises(OptionError, match=r"not positive in .*% of the rows at which that of 't'"):
+        dd.fit("y ~ t | 1", draw.frame.assign(y=draw.frame["y"] - 8.0), seed=1).estimate(dd.Elasticity())
+    with pytest.raises(OptionError, match="needs positive means"):
+        dd.fit("y ~ t | 1", draw.frame.assign(y=draw.frame["y"] - 20.0), seed=1).estimate(
+            dd.Contrast("t", 1, 0, "log ratio")
+        )
+    assert fit.n == 400
+
+
+def test_masks_that_follow_the_treatment(known) -> None:
+    draw = known("gaussian", "binary")
+    with pytest.raises(OptionError, match="no row whose structural row is 1, 0"):
+        draw.results.estimate(dd.Contrast("t", 1, 0, subset=draw.frame["t"].to_numpy() == 1))
+
+
+def test_values_beyond_the_data_warn(known) -> None:
+    res = known("logit", "continuous").results
+    with pytest.warns(InferenceWarning, match=r"t = 9 lies outside the data .* extrapolates"):
+        res.estimate(dd.Contrast("t", 9, 1))
+
+
+def test_at_means(known) -> None:
+    with pytest.raises(OptionError, match="only 'overall'"):
+        known("logit", "binary").results.get_margeff(at="mean")
+
+
+def test_two_variables_in_one_column(known) -> None:
+    frame = known("gaussian", "continuous").frame
+    frame = frame.assign(u=frame["x0"] ** 2)
+    res = dd.fit("y ~ I(t + u) | x1", frame, "poisson", seed=1, hidden=(4,), epochs=1)
+    with pytest.raises(OptionError, match="several variables stand behind one column"):
+        res.estimate(dd.Contrast("t", 2, 1))
+
+
+def test_loaded_results_ask_for_the_data(known, tmp_path) -> None:
+    draw = known("gaussian", "binary")
+    draw.results.save(tmp_path / "a")
+    res = dd.load(tmp_path / "a")
+    res.estimate([dd.Contrast("t", 1, 0), lambda x, t, theta: theta[..., 1]])  # need no data
+    for call in (
+        lambda: res.estimate(dd.Contrast("t", 1, 0, subset="x0 > 0")),
+        lambda: res.estimate(lambda x, t, theta: x[..., 0] * theta[..., 1]),
+        lambda: res.gate("region"),
+        lambda: res.blp("x0"),
+        lambda: res.policy(),
+    ):
+        with pytest.raises(DataError, match="do not hold the data"):
+            call()
+    for bad, message in ((draw.frame.iloc[:7], "7 rows"), (draw.frame.set_index("w"), "other row labels")):
+        with pytest.raises(DataError, match=message):
+            res.gate("region", data=bad)
+    shuffled = draw.frame.sample(frac=1, random_state=1)
+    pd.testing.assert_series_equal(res.gate("region", data=shuffled).params, draw.results.gate("region").params)
+    res.remove_data()
+    with pytest.raises(DataError, match="remove_data"):
+        res.estimate(dd.Contrast("t", 1, 0))
+
+
+def test_samples_without_data_say_so() -> None:
+    sample = Sample(np.ones((5, 1)), ("Intercept",), np.ones((5, 1)), None, Gaussian())
+    for read in (lambda: sample.treatments, lambda: sample.data):
+        with pytest.raises(OptionError, match=r"use it through Results.estimate"):
+            read()
