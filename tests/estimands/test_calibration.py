@@ -1,7 +1,7 @@
 """Estimates over their standard errors are standard normal where the truth is known.
 
 Nuisances are the true ones, with theta off by a known function of the size that nets reach; so each draw takes
-milliseconds, and what is tested is the influence function. The truth is a mean over 400,000 rows of the same law.
+milliseconds, and what is tested is the influence function. The truth is an estimate from 400,000 rows of the same law.
 """
 
 from __future__ import annotations
@@ -18,28 +18,37 @@ def share(x, t, theta):
     return torch.sigmoid((t * theta).sum(-1))
 
 
-CASES = [
-    ("logit", "continuous", dd.AverageMarginalEffect()),
-    ("poisson", "continuous", dd.Elasticity()),
-    ("logit", "binary", dd.Contrast("t", 1, 0, subset="treated")),
-    ("poisson", "binary", dd.Contrast("t", 1, 0, "ratio", subset="untreated")),
-    ("logit", "binary", dd.Contrast("t", 1, 0, "odds ratio", subset="x0 > 0")),
-    ("logit", "continuous", dd.DoseResponse("t", [1.0, 2.0])),
-    ("poisson", "continuous", dd.ConsumerWelfare("t", 2.0, 1.0)),
-    ("logit", "continuous", UserFunction(share)),
-    ("poisson", "binary", dd.IncidenceRateRatio("t")),
-]
+CASES = {
+    ("logit", "continuous"): [
+        dd.AverageMarginalEffect(),
+        dd.AverageMarginalEffect(method="eydx", subset="x0 > 0"),
+        dd.DoseResponse("t", [1.0, 2.0]),
+        UserFunction(share),
+    ],
+    ("poisson", "continuous"): [
+        dd.Elasticity(),
+        dd.ConsumerWelfare("t", 2.0, 1.0),
+        dd.Contrast("t", 2.0, 1.0, "ratio"),
+    ],
+    ("logit", "binary"): [
+        dd.Contrast("t", 1, 0, subset="treated"),
+        dd.Contrast("t", 1, 0, "odds ratio", subset="x0 > 0"),
+        dd.OddsRatio("t"),
+    ],
+    ("poisson", "binary"): [dd.Contrast("t", 1, 0, "ratio", subset="untreated"), dd.AverageMarginalEffect(dummy=True)],
+}
 DRAWS, N = 200, 400
 
 
 @pytest.mark.filterwarnings("ignore:.*lies outside the data:deepdml.errors.InferenceWarning")
-@pytest.mark.parametrize(("family", "kind", "estimand"), CASES, ids=[f"{e.name}-{f}-{k}" for f, k, e in CASES])
-def test_standard_errors_are_calibrated(known, family, kind, estimand) -> None:
-    large = known(family, kind, n=400_000, seed=7).results.estimate(estimand)
+@pytest.mark.parametrize(("family", "kind"), CASES)
+def test_standard_errors_are_calibrated(known, family, kind) -> None:
+    asked = CASES[family, kind]
+    truth = known(family, kind, n=400_000, seed=7).results.estimate(asked).params
     found = []
     for seed in range(DRAWS):
-        res = known.__wrapped__(family, kind, n=N, seed=1_000 + seed, shift=0.1).results.estimate(estimand)
-        found.append(((res.params - large.params) / res.bse).to_numpy())
+        res = known.__wrapped__(family, kind, n=N, seed=1_000 + seed, shift=0.1).results.estimate(asked)
+        found.append(((res.params - truth) / res.bse).to_numpy())
     z = np.array(found)
     # a mean of 200 standard normals has an sd of .07, and the truth one of sqrt(400 / 400,000) = .03: three of them,
     # and .1 for what is second order in the shift

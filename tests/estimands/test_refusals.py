@@ -79,14 +79,12 @@ def test_options_are_checked_at_once() -> None:
 
 def test_an_elasticity_of_a_negative_mean(known) -> None:
     draw = known("gaussian", "binary")
-    fit = draw.results._fit
     with pytest.raises(OptionError, match=r"not positive in .*% of the rows at which that of 't'"):
-        dd.fit("y ~ t | 1", draw.frame.assign(y=draw.frame["y"] - 8.0), seed=1).estimate(dd.Elasticity())
+        dd.fit("y ~ t | 1", draw.frame.assign(y=draw.frame["y"] - 8.3), seed=1).estimate(dd.Elasticity())
     with pytest.raises(OptionError, match="needs positive means"):
         dd.fit("y ~ t | 1", draw.frame.assign(y=draw.frame["y"] - 20.0), seed=1).estimate(
             dd.Contrast("t", 1, 0, "log ratio")
         )
-    assert fit.n == 400
 
 
 def test_masks_that_follow_the_treatment(known) -> None:
