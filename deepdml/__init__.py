@@ -24,6 +24,7 @@ _HOME = {
     "Elasticity": "deepdml.estimands",
     "IncidenceRateRatio": "deepdml.estimands",
     "OddsRatio": "deepdml.estimands",
+    "OptimalPrice": "deepdml.estimands",
     "Profit": "deepdml.estimands",
     "WillingnessToPay": "deepdml.estimands",
 }
@@ -39,6 +40,7 @@ __all__ = [
     "Elasticity",
     "IncidenceRateRatio",
     "OddsRatio",
+    "OptimalPrice",
     "Profit",
     "Results",
     "WillingnessToPay",
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
         Elasticity,
         IncidenceRateRatio,
         OddsRatio,
+        OptimalPrice,
         Profit,
         WillingnessToPay,
     )

@@ -6,6 +6,7 @@ from deepdml.estimands.contrast import Contrast
 from deepdml.estimands.dose_response import ConsumerWelfare, DoseResponse, Profit
 from deepdml.estimands.interventions import Interventions
 from deepdml.estimands.marginal_effect import AverageMarginalEffect, Elasticity
+from deepdml.estimands.optimal_price import OptimalPrice
 from deepdml.estimands.projection import Projection
 from deepdml.estimands.ratios import IncidenceRateRatio, OddsRatio, WillingnessToPay
 from deepdml.estimands.stack import Stack
@@ -24,6 +25,7 @@ __all__ = [
     "IncidenceRateRatio",
     "Interventions",
     "OddsRatio",
+    "OptimalPrice",
     "Profit",
     "Projection",
     "Sample",

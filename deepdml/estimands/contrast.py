@@ -47,7 +47,7 @@ class Contrast(Averaged):
     Examples
     --------
     >>> Contrast("treat", 1, 0, subset="treated")
-    Contrast(column='treat', new=1, old=0, kind='difference', subset='treated')
+    Contrast(subset='treated', column='treat', new=1, old=0, kind='difference')
     """
 
     name: ClassVar[str] = "contrast"

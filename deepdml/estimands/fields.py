@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from deepdml.errors import OptionError
 from deepdml.estimands.base import Evaluation, Sample
-from deepdml.learn.influence import TreatmentLaw
+from deepdml.learn.influence import LocationScaleLaw, TreatmentLaw
 
 Float = NDArray[np.float64]
 Terms = Callable[..., tuple[Float, Float]]
@@ -114,7 +114,8 @@ def _integrate(
     step = max(1, CHUNK // (m * c * d_theta))
     for start in range(0, n, step):
         rows = slice(start, min(start + step, n))
-        weights = law.nodes(rows)[1]
+        # the weights of a continuous treatment don't vary, and its structural rows are slow to tabulate
+        weights = law.weights[None] if isinstance(law, LocationScaleLaw) else law.nodes(rows)[1]
         if subset is not None:
             weights = weights * subset.at(rows)
         gradient = terms(theta[rows, None], *(field.at(rows) for field in fields))[1]

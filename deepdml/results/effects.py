@@ -15,7 +15,7 @@ from deepdml.errors import OptionError, unknown_option
 from deepdml.estimands import AverageMarginalEffect, Estimand, Projection, Stack, UserFunction
 from deepdml.results import projection, ranking
 from deepdml.results.columns import UserColumns
-from deepdml.results.estimation import Estimates, conditional_effects, estimate, estimate_estimand
+from deepdml.results.estimation import Estimates, Part, conditional_effects, estimate, estimate_estimands
 from deepdml.results.fit import Fit
 from deepdml.results.policy import Policy, learn_trees
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from deepdml.results.results import Results
 
 Float = NDArray[np.float64]
-Asked = Estimand | Callable[..., Any]
 
 
 class Effects:
@@ -38,7 +37,11 @@ class Effects:
 
     def estimate(
         self,
-        estimands: Asked | Sequence[Asked] | Mapping[str, Callable[..., Any]],
+        estimands: Estimand
+        | Effects
+        | Callable[..., Any]
+        | Sequence[Estimand | Effects | Callable[..., Any]]
+        | Mapping[str, Callable[..., Any]],
         *,
         data: object = None,
         context: Mapping[str, Any] | None = None,
@@ -47,10 +50,10 @@ class Effects:
 
         Parameters
         ----------
-        estimands : Estimand, function, list of these, or dict of functions by label
+        estimands : Estimand, function, Results, list of these, or dict of functions by label
             ``dd.Contrast("treat", 1, 0)``, ``dd.AverageMarginalEffect()``, ..., or any ``h(x, t, theta)`` of torch
             tensors whose last axis holds covariates, structural columns and coefficients, and whose other axes are rows
-            and nodes; it is differentiated by torch.
+            and nodes; it is differentiated by torch. Results of the same fit, such as those of `gate`, join the table.
         data : frame or dict of arrays, optional
             The data of the fit, for conditions on columns after loading; by default those of the model.
         context : dict, optional
@@ -61,11 +64,9 @@ class Effects:
         OptionError
             For an estimand that the model, its family or its treatment cannot have.
         """
-        stack = _stack(estimands)
-        columns = self._columns(data, context)
+        parts = [self._part(item) if isinstance(item, Effects) else item for item in _asked(estimands)]
         spec = replace(self._estimates.spec, df=None)
-        estimand = stack.parts[0] if len(stack.parts) == 1 else stack
-        return self._with(estimand, estimate_estimand(self._fit, estimand, spec, columns))
+        return self._with(*estimate_estimands(self._fit, parts, spec, self._columns(data, context)))
 
     def get_margeff(
         self,
@@ -266,6 +267,12 @@ class Effects:
         self._fit.need_rows("psi")
         return cast(Float, self._estimates.psi)
 
+    def _part(self, other: Effects) -> Part:
+        """Return other Results of this fit as a part of a table."""
+        if other._fit is not self._fit:
+            raise OptionError("only Results of the same fit can share a table; these are of another one.")
+        return Part(other._estimand, other._estimates.labels, other._psi_values())
+
     def _choose(self, of: str | None) -> int:
         self._fit.need_rows("heterogeneity")
         parts = self._estimand.parts if isinstance(self._estimand, Stack) else (self._estimand,)
@@ -300,17 +307,17 @@ class Effects:
         return cast("type[Results]", type(self))(self._fit, estimand, estimates, self._model)
 
 
-def _stack(asked: Any) -> Stack:
-    """Return what estimate() was asked for as estimands."""
+def _asked(asked: Any) -> list[Any]:
+    """Return what estimate() was asked for as estimands and Results."""
     if isinstance(asked, Mapping):
-        return Stack(tuple(_one(function, str(label)) for label, function in asked.items()))
+        return [_one(function, str(label)) for label, function in asked.items()]
     items = list(asked) if isinstance(asked, list | tuple) else [asked]
-    several = sum(not isinstance(item, Estimand) for item in items) > 1
-    return Stack(tuple(_one(item, f"function {j + 1}" if several else "function") for j, item in enumerate(items)))
+    several = sum(not isinstance(item, Estimand | Effects) for item in items) > 1
+    return [_one(item, f"function {j + 1}" if several else "function") for j, item in enumerate(items)]
 
 
-def _one(item: Any, label: str) -> Estimand:
-    if isinstance(item, Estimand):
+def _one(item: Any, label: str) -> Any:
+    if isinstance(item, Estimand | Effects):
         return item
     if isinstance(item, str):
         raise unknown_option("estimand", item, ("dd.Contrast(...)", "dd.AverageMarginalEffect(...)", "a function"))

@@ -83,13 +83,16 @@ def covariance_spec(fit: Fit, cov_type: str, groups: object, use_correction: boo
     return CovarianceSpec(cov_type, rows.groups, fit.group_names, use_correction)
 
 
-def estimate_estimand(fit: Fit, estimand: Estimand, spec: CovarianceSpec, columns: UserColumns) -> Estimates:
-    """Return the estimates of an estimand, or of a stack of them, with one covariance."""
-    stack = estimand if isinstance(estimand, Stack) else Stack((estimand,))
-    found = [_influence_values(fit, part, spec, columns) for part in stack.parts]
+def estimate_estimands(
+    fit: Fit, parts: Sequence[Estimand | Part], spec: CovarianceSpec, columns: UserColumns
+) -> tuple[Estimand, Estimates]:
+    """Return what is estimated, and the estimates of all parts with one covariance."""
+    found = [part if isinstance(part, Part) else influence_values(fit, part, spec, columns) for part in parts]
+    stack = Stack(tuple(part.estimand for part in found))
     labels = stack.distinct([part.labels for part in found])
     notes = [note for part in found for note in part.notes]
-    return estimate(fit, labels, np.concatenate([part.psi for part in found], axis=2), spec, notes)
+    psi = np.concatenate([part.psi for part in found], axis=2)
+    return stack if len(found) > 1 else found[0].estimand, estimate(fit, labels, psi, spec, notes)
 
 
 def conditional_effects(fit: Fit, estimand: Estimand, columns: UserColumns) -> Float:
@@ -118,15 +121,16 @@ def _samples(fit: Fit, columns: UserColumns) -> list[Sample]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Values:
+class Part:
     """Influence values (n_rep, n, q) of one estimand, their labels, and notes."""
 
+    estimand: Estimand
     labels: tuple[str, ...]
     psi: Float
-    notes: list[str]
+    notes: Sequence[str] = ()
 
 
-def _influence_values(fit: Fit, estimand: Estimand, spec: CovarianceSpec, columns: UserColumns) -> _Values:
+def influence_values(fit: Fit, estimand: Estimand, spec: CovarianceSpec, columns: UserColumns) -> Part:
     """Return psi of every repetition: that of the means behind the estimand, and through its function of them.
 
     Raises
@@ -146,7 +150,7 @@ def _influence_values(fit: Fit, estimand: Estimand, spec: CovarianceSpec, column
         notes += estimand.notes(means, partial(_matrix, fit, psi, spec))
         pieces.append(psi if combined is None else combined[0] + (psi - means) @ combined[1].T)
     psi = np.stack(pieces)
-    return _Values(estimand.labels(samples[0], psi.shape[2]), psi, notes)
+    return Part(estimand, estimand.labels(samples[0], psi.shape[2]), psi, notes)
 
 
 def _refuse_unfinite(psi: Float, rows: Rows) -> None:

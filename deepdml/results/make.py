@@ -14,7 +14,7 @@ from deepdml.families import Family
 from deepdml.learn.influence import FitRecord, Influence, TrainedNets
 from deepdml.results.columns import UserColumns
 from deepdml.results.diagnostics import regularization_notes
-from deepdml.results.estimation import covariance_spec, estimate_estimand
+from deepdml.results.estimation import covariance_spec, estimate_estimands
 from deepdml.results.fit import collect
 from deepdml.results.results import Results
 
@@ -76,6 +76,5 @@ def make_results(
         warnings.warn(note, OverlapWarning, stacklevel=2)
     groups = None if data.groups is not None else options.get("groups")
     spec = covariance_spec(fit, cov_type, groups, bool(options.get("use_correction", True)))
-    estimand = AverageCoefficient()
-    estimates = estimate_estimand(fit, estimand, spec, UserColumns(fit, None))
-    return Results(fit, estimand, estimates, model)
+    estimates = estimate_estimands(fit, [AverageCoefficient()], spec, UserColumns(fit, None))[1]
+    return Results(fit, AverageCoefficient(), estimates, model)

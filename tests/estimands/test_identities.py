@@ -158,6 +158,20 @@ class TestFunctionsOfMeans:
             found = res.estimate(dd.WillingnessToPay("a", "a:b"))
         assert "Fieller" in str(found.summary())
 
+    def test_the_optimal_price_maximizes_profit(self, known):
+        res = known("poisson", "continuous", n=3_000, formula="I(-t)").results
+        found = res.estimate(dd.OptimalPrice("t", 0.8, 2.2, cost=-1.5))
+        best, most = found.params
+        around = res.estimate(dd.Profit("t", [best - 0.05, best, best + 0.05], cost=-1.5))
+        assert around.params.iloc[1] == pytest.approx(most, rel=1e-6)  # ten points stand for a smooth curve
+        assert around.params.iloc[1] > max(around.params.iloc[0], around.params.iloc[2])
+        # at the optimum the price's error does not move profit
+        assert found.bse.iloc[1] == pytest.approx(around.bse.iloc[1], rel=1e-4)
+        with pytest.raises(dd.errors.OptionError, match="profit is largest at the end of the range"):
+            res.estimate(dd.OptimalPrice("t", 0.8, 0.9))
+        with pytest.raises(dd.errors.OptionError, match="low below high"):
+            dd.OptimalPrice("t", 2, 1)
+
     def test_profit(self, known):
         res = known("poisson", "continuous").results
         demand = res.estimate(dd.DoseResponse("t", [1.0, 2.0])).psi
@@ -188,6 +202,19 @@ class TestJointly:
         test = joint.wald_test("average coefficient: t = t: 1 vs 0, Intercept = 0", scalar=True)
         assert test.df_denom == 2
         assert joint._estimand.name == "several"
+
+    def test_results_of_the_same_fit_join(self, known):
+        draw = known("gaussian", "binary")
+        res = draw.results
+        joint = res.estimate([res, res.gate("region"), dd.Contrast("t", 1, 0)])
+        assert list(joint.params.index) == [
+            *("Intercept", "t", "region[north]", "region[south]", "region[west]", "t: 1 vs 0")
+        ]
+        # the groups' shares, a third each but for one row, make their averages the coefficient
+        assert np.linalg.matrix_rank(joint.cov_params(), tol=1e-6) < 6
+        assert joint.wald_test("region[north] = t, region[south] = t", scalar=True).df_denom == 2
+        with pytest.raises(dd.errors.OptionError, match="of the same fit"):
+            res.estimate([known("logit", "binary").results])
 
     def test_the_same_twice(self, known):
         res = known("logit", "binary").results.estimate([dd.Contrast("t", 1, 0), dd.Contrast("t", 1, 0)])
