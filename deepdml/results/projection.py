@@ -106,7 +106,8 @@ def group_regressors(columns: UserColumns, by: object) -> tuple[Float, tuple[str
         plain = f"`{by}`" if by in table.names else by
         encoded, reads = regressors(f"0 + C({plain})", table, columns.positions, columns.context, full_rank=False)
         columns.refuse_roles(reads, f"the grouping by {by!r}")
-        levels = [label.removeprefix(f"C({plain})") for label in encoded.names]
+        factor = next(iter(encoded.state["encoders"]))  # the expression, as the parser spells it
+        levels = [label.removeprefix(factor) for label in encoded.names]
         indicators = encoded.values
     else:
         name, indicators, levels = _given_groups(columns, by)

@@ -64,7 +64,12 @@ class TestProjection:
     def test_quantile_groups_and_labels_by_row(self, draw):
         psi, x0 = draw.results.psi["t"], draw.frame["x0"]
         expected = psi.groupby(pd.qcut(x0, 4), observed=True).mean()
-        np.testing.assert_allclose(draw.results.gate("qcut(x0, 4)").params, expected, **EXACT)
+        by_text = draw.results.gate("qcut( x0,4)")
+        np.testing.assert_allclose(by_text.params, expected, **EXACT)
+        assert all(label.startswith("qcut( x0,4)[(") for label in by_text.params.index)
+        np.testing.assert_allclose(draw.results.gate("C(region)").params, draw.results.gate("region").params, **EXACT)
+        odd = draw.frame.rename(columns={"region": "the region"})
+        assert draw.results.gate("the region", data=odd).params.index[0] == "the region[north]"
         np.testing.assert_allclose(draw.results.gate(pd.qcut(x0, 4)).params, expected, **EXACT)
         cut = draw.results.gate("cut(x0, [-3, 0, 3])")
         assert list(cut.params.index) == ["cut(x0, [-3, 0, 3])[(-3, 0]]", "cut(x0, [-3, 0, 3])[(0, 3]]"]
