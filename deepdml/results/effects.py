@@ -219,7 +219,7 @@ class Effects:
         if top.ndim != 1 or not top.size or not ((top > 0) & (top < 1)).all():
             raise OptionError(f"shares={shares!r}; each must be between 0 and 1.")
         j, rank = self._ranks(of, data)
-        psi = ranking.rank_curve(self._psi_values()[:, :, j], rank, top, self._fit.need_rows("a curve").weights)
+        psi = ranking.rank_curve(self._psi[:, :, j], rank, top, self._fit.need_rows("a curve").weights)
         psi = np.concatenate([psi, psi.mean(axis=2, keepdims=True)], axis=2)
         return self._from_psi(psi, (*(f"top {u:.4g}" for u in top), "area"), j, "rank curve")
 
@@ -244,7 +244,7 @@ class Effects:
         else:
             z, names = projection.formula_regressors(columns, f"0 + {on}")
         rows = self._fit.need_rows("policy()")
-        reward = self._psi_values()[:, :, j] - cost
+        reward = self._psi[:, :, j] - cost
         whole, _ = learn_trees(reward.mean(axis=0), z, names, rows.folds[0], rows.weights)
         chosen = np.empty(reward.shape)
         for gain, folds, decision in zip(reward, rows.folds, chosen, strict=True):
@@ -262,7 +262,8 @@ class Effects:
         functions = getattr(self._model, "user_context", None) if context is None else context
         return UserColumns(self._fit, given, functions)
 
-    def _psi_values(self) -> Float:
+    @property
+    def _psi(self) -> Float:
         """Return the influence values of each repetition, (n_rep, n, q)."""
         self._fit.need_rows("psi")
         return cast(Float, self._estimates.psi)
@@ -271,7 +272,7 @@ class Effects:
         """Return other Results of this fit as a part of a table."""
         if other._fit is not self._fit:
             raise OptionError("only Results of the same fit can share a table; these are of another one.")
-        return Part(other._estimand, other._estimates.labels, other._psi_values())
+        return Part(other._estimand, other._estimates.labels, other._psi)
 
     def _choose(self, of: str | None) -> int:
         self._fit.need_rows("heterogeneity")
@@ -296,7 +297,7 @@ class Effects:
         return j, ranking.ranks(effects, rows.folds, rows.weights)
 
     def _projected(self, z: Float, names: tuple[str, ...], j: int, on: str) -> Results:
-        estimates = projection.project(self._fit, self._psi_values()[:, :, j], z, names, self._estimates.spec)
+        estimates = projection.project(self._fit, self._psi[:, :, j], z, names, self._estimates.spec)
         return self._with(Projection(self._estimates.labels[j], on), estimates)
 
     def _from_psi(self, psi: Float, labels: tuple[str, ...], j: int, on: str) -> Results:

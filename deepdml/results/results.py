@@ -235,7 +235,7 @@ class Results(Effects, ResultsWrapper):  # type: ignore[misc]  # statsmodels shi
     def psi(self) -> pd.DataFrame:
         """Influence values of each row, n x q, the mean over repetitions; if n_rep is 1 they average to `params`."""
         rows = self._fit.need_rows("psi")
-        values, labels = self._psi_values().mean(axis=0), list(self._estimates.labels)
+        values, labels = self._psi.mean(axis=0), list(self._estimates.labels)
         return pd.DataFrame(values, index=pd.Index(rows.index), columns=labels)
 
     def predict(
@@ -305,7 +305,7 @@ class Results(Effects, ResultsWrapper):  # type: ignore[misc]  # statsmodels shi
                 "use_t=True is not available: estimates are means of influence values and tests are normal."
             )
         spec = replace(covariance_spec(self._fit, cov_type, groups, use_correction), df=self._estimates.spec.df)
-        estimates = estimate(self._fit, self._estimates.labels, self._psi_values(), spec)
+        estimates = estimate(self._fit, self._estimates.labels, self._psi, spec)
         return Results(self._fit, self._estimand, estimates, self._model)
 
     def remove_data(self) -> None:

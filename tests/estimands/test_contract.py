@@ -54,7 +54,7 @@ EXAMPLES: list[tuple[Estimand, str, str, str | None]] = [
     (dd.DoseResponse("arm", ["a", "c"], subset="x0 > 0"), "poisson", "arms", None),
     (dd.ConsumerWelfare("t", 2.0, 1.0), "logit", "continuous", None),
     (dd.Profit("t", [1.0, 2.0], cost=0.5), "poisson", "continuous", None),
-    (dd.OptimalPrice("t", 0.8, 2.2, cost=-1.5), "poisson", "continuous", "I(-t)"),
+    (dd.OptimalPrice("t", 0.7, 2.3, cost=1.0), "gaussian", "continuous", "I(-10 * t)"),
     (dd.IncidenceRateRatio("t"), "poisson", "binary", None),
     (dd.OddsRatio("t", subset="treated"), "logit", "binary", None),
     (dd.WillingnessToPay(["a", "a:b"], "b"), "logit", "two", None),

@@ -159,10 +159,10 @@ class TestFunctionsOfMeans:
         assert "Fieller" in str(found.summary())
 
     def test_the_optimal_price_maximizes_profit(self, known):
-        res = known("poisson", "continuous", n=3_000, formula="I(-t)").results
-        found = res.estimate(dd.OptimalPrice("t", 0.8, 2.2, cost=-1.5))
+        res = known("gaussian", "continuous", n=3_000, formula="I(-10 * t)").results
+        found = res.estimate(dd.OptimalPrice("t", 0.7, 2.3, cost=1.0))
         best, most = found.params
-        around = res.estimate(dd.Profit("t", [best - 0.05, best, best + 0.05], cost=-1.5))
+        around = res.estimate(dd.Profit("t", [best - 0.05, best, best + 0.05], cost=1.0))
         assert around.params.iloc[1] == pytest.approx(most, rel=1e-6)  # ten points stand for a smooth curve
         assert around.params.iloc[1] > max(around.params.iloc[0], around.params.iloc[2])
         # at the optimum the price's error does not move profit
