@@ -59,6 +59,6 @@ def test_standard_errors_are_calibrated(known, family, kind, formula) -> None:
     # a mean of 200 standard normals has an sd of .07, and the truth one of sqrt(400 / 400,000) = .03: three of them,
     # and .1 for what is second order in the shift
     assert np.abs(z.mean(axis=0)).max() < 0.33
-    # an sd of 200 has one of .05; three and a half of them, because fifteen estimates are looked at. Among these seeds the
-    # optimal price comes out at .85; 300 other draws gave .98, and .98 again
+    # an sd of 200 has one of .05; three and a half of them, because fifteen estimates are looked at. Among these seeds
+    # the optimal price comes out at .85; 300 other draws gave .98, and .98 again
     assert np.abs(z.std(axis=0) - 1).max() < 0.175
