@@ -24,13 +24,16 @@ from deepdml.learn.stacking import (
     covered,
     predictions_of_basis,
     predictions_of_nets,
+    predictions_of_trees,
     stack,
 )
 from deepdml.learn.tasks import MeanTask, ScaleTask, Task, Units
 from deepdml.learn.training import Inputs, NetGroup, Schedule, TrainedGroup, train
+from deepdml.learn.trees import MAX_COVARIATES, Bins, TreesFit, fit_trees
 
 Int = NDArray[np.intp]
 Report = Callable[[str, int, int, float], None]
+Fit = TrainedGroup | BasisFit | TreesFit
 
 HIDDEN = (64, 32)
 LR = 4e-3
@@ -48,7 +51,7 @@ class Candidate:
     """One learner of one task: a basis fit, or the copies of a net that differ by their seeds and are averaged."""
 
     name: str
-    fits: tuple[TrainedGroup | BasisFit, ...]
+    fits: tuple[Fit, ...]
 
     def predictions(self, inputs: Inputs, scheme: Scheme) -> Predictions:
         """Return the held-out predictions, averaged over the copies."""
@@ -122,11 +125,13 @@ def learn_nuisances(setting: Setting, seeds: np.random.SeedSequence, report: Rep
     trained = _train(setting, linear, units, seeds, report)
     if setting.options.learner == "net":
         return [_with_heads(setting, *each) for each in zip(constant, linear, trained, strict=True)]
-    sieve = sieve_basis(x)
+    sieve, bins = sieve_basis(x), Bins.cut(x) if x.shape[1] <= MAX_COVARIATES else None
     learned = []
     for flat, line, u, nets in zip(constant, linear, units, trained, strict=True):
         report(f"stack of the {flat.task.name}", 0, 0, math.nan)
-        fits = (flat, line, *fit_sieve(flat.task, sieve, x, scheme, u))
+        fits: list[BasisFit | TreesFit] = [flat, line, *fit_sieve(flat.task, sieve, x, scheme, u)]
+        if bins is not None:
+            fits.append(fit_trees(flat, bins, scheme, u, seeds.spawn(1)[0]))
         candidates = (*(Candidate(fit.name, (fit,)) for fit in fits), *nets)
         learned.append(_refined(setting, _stacked(setting, flat.task, candidates)))
     return learned
@@ -180,7 +185,9 @@ def _on_net_scale(fit: BasisFit, inputs: Inputs) -> Tensor:
     return start.float()
 
 
-def _predictions(fit: TrainedGroup | BasisFit, inputs: Inputs, scheme: Scheme) -> Predictions:
+def _predictions(fit: Fit, inputs: Inputs, scheme: Scheme) -> Predictions:
+    if isinstance(fit, TreesFit):
+        return predictions_of_trees(fit, scheme)
     if isinstance(fit, BasisFit):
         return predictions_of_basis(fit, inputs.x, scheme)
     return predictions_of_nets(fit, inputs, scheme)

@@ -17,6 +17,7 @@ from deepdml.learn.nuisances import Learned, Setting
 from deepdml.learn.refinement import Refinement
 from deepdml.learn.tasks import OutcomeTask
 from deepdml.learn.training import TrainedGroup
+from deepdml.learn.trees import TreesFit, add_trees
 
 CHUNK = 4096  # new rows predicted at once
 
@@ -36,6 +37,8 @@ def collect_nets(repetitions: Sequence[Repetition]) -> TrainedNets:
                 weights = outcome.stacked.weights[:, c] * share / len(candidate.fits)
                 if isinstance(fit, BasisFit):
                     writer.add_basis(fit, setting, weights)
+                elif isinstance(fit, TreesFit):
+                    writer.add_trees(fit, setting, weights)
                 else:
                     heads = outcome.heads[copy] if outcome.heads else None
                     writer.add_nets(fit, setting, weights, heads)
@@ -45,12 +48,13 @@ def collect_nets(repetitions: Sequence[Repetition]) -> TrainedNets:
 
 
 class _Writer:
-    """Collects nets and bases under flat names."""
+    """Collects nets, bases and trees under flat names."""
 
     def __init__(self) -> None:
         self.arrays: dict[str, NDArray[np.float64] | NDArray[np.float32]] = {}
         self.nets: list[dict[str, object]] = []
         self.bases: list[tuple[Basis, Tensor]] = []
+        self.trees: list[tuple[Tensor, Tensor, Tensor]] = []
         self.offset: Tensor | None = None
 
     def add_basis(self, fit: BasisFit, setting: Setting, weights: Tensor) -> None:
@@ -117,6 +121,22 @@ class _Writer:
         self.arrays[f"{name}.mean"] = setting.inputs.mean.cpu()[net, 0].numpy()
         self.arrays[f"{name}.scale"] = setting.inputs.scale.cpu()[net, 0].numpy()
 
+    def add_trees(self, fit: TreesFit, setting: Setting, weights: Tensor) -> None:
+        """Add the trees of the snapshots whose block gives them weight, and the constants they start from."""
+        scheme, task = setting.scheme, fit.task
+        gains = (weights[scheme.target] / len(scheme.snapshots_of(0))).tolist()
+        for net in range(scheme.n_nets):
+            own = fit.units.select(torch.tensor([net], device=fit.units.unit.device))
+            mine = {int(v): gains[v] for v in np.flatnonzero(scheme.net == net) if gains[v] > 0}
+            if not mine:
+                continue
+            start = task.to_common(fit.start.nets[net, :1][None], own)[0, 0]
+            self._shift((start * sum(mine.values())).cpu())
+            found = fit.sum_of_snapshots(net, mine)
+            if found is not None:
+                column, edge, leaves = (v.cpu() for v in found)
+                self.trees.append((column, edge, leaves * own.unit.cpu()))
+
     @staticmethod
     def _put_heads(backbone: Backbone, parameters: Tensor, heads: Tensor) -> None:
         parts, width = backbone.split(parameters), backbone.n_features
@@ -140,6 +160,10 @@ class _Writer:
             if basis.directions is not None:
                 self.arrays[f"bases.{i}.directions"] = basis.directions.cpu().numpy()
             kinds.append({"n_pairs": basis.n_pairs, "sieve": basis.directions is not None})
+        if self.trees:
+            column, edge, leaves = (torch.cat(parts) for parts in zip(*self.trees, strict=True))
+            self.arrays["trees.column"], self.arrays["trees.edge"] = column.float().numpy(), edge.numpy()
+            self.arrays["trees.leaves"] = leaves.double().numpy()
         p = setting.problem.x.shape[1]
         return TrainedNets(self.arrays, {"n_in": p, "n_out": outcome.task.n_out, "nets": self.nets, "bases": kinds})
 
@@ -179,4 +203,6 @@ def _predict(nets: TrainedNets, x: Tensor) -> Tensor:
             own["mean"], own["scale"], directions, own["knots"], kind["n_pairs"], own["center"], own["spread"]
         )
         theta += basis(x) @ own["coefficients"]
+    if "trees.leaves" in arrays:
+        theta += add_trees(x, arrays["trees.column"].long(), arrays["trees.edge"], arrays["trees.leaves"])
     return theta

@@ -14,6 +14,7 @@ from deepdml.learn.candidates import CHUNK, BasisFit
 from deepdml.learn.scheme import Scheme
 from deepdml.learn.tasks import Task
 from deepdml.learn.training import Inputs, TrainedGroup
+from deepdml.learn.trees import TreesFit
 
 WEIGHT_STEPS = 6  # Newton steps for the stacking weights of a loss that is not quadratic
 
@@ -62,6 +63,11 @@ def predictions_of_basis(fit: BasisFit, x: Tensor, scheme: Scheme) -> Prediction
         return (features[cell] @ fit.coefficients[v]).float()
 
     return _collect(scheme, fit.task.n_out, x.device, predict)
+
+
+def predictions_of_trees(fit: TreesFit, scheme: Scheme) -> Predictions:
+    """Return the held-out predictions of boosted trees."""
+    return _collect(scheme, fit.task.n_out, fit.out.device, lambda v, cell, rows: fit.out[v, rows])
 
 
 def _collect(

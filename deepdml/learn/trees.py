@@ -1,0 +1,292 @@
+"""Boosted trees on a task's loss: the learner of steps and interactions among many covariates, most of no importance.
+
+A tree's splits follow the gradients of all outputs together and its leaves are Newton steps, so one tree moves every
+coefficient of theta at once.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deepdml.learn.candidates import BasisFit
+from deepdml.learn.scheme import Scheme
+from deepdml.learn.tasks import Task, Units
+
+MAX_COVARIATES = 256  # beyond, a tree would see too few of the columns
+BINS = 32
+DEPTH = 3
+NODES, LEAVES = 2**DEPTH - 1, 2**DEPTH
+COLUMNS = 32  # covariates that one tree may split on, drawn afresh for each
+RATE = 0.25  # share of a leaf's Newton step that is taken
+MAX_TREES = 200
+PATIENCE = 10  # trees over which a snapshot has to gain
+GAIN = 0.1  # a snapshot stops when it gained less than this over sqrt(n), relative to its loss
+RIDGE = 20.0  # rows of mean curvature added to every node
+LEAST = 10.0  # rows of mean curvature that a node needs
+LIMIT = 3.0  # largest Newton step of a leaf
+PART_ROWS = (
+    2_500  # a net's rows are dealt into parts of at least so many, and each tree is split by one of them in turn
+)
+MAX_PARTS = 4
+QUANTILE_ROWS = 20_000
+TREES_AT_ONCE = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Bins:
+    """The covariates cut at quantiles: a value is in bin b where b edges are less than it.
+
+    Parameters
+    ----------
+    edges : Tensor (p, BINS + 1), float32
+        Increasing; infinite where a column has fewer.
+    codes : Tensor (n, p), uint8
+    """
+
+    edges: Tensor
+    codes: Tensor
+
+    @classmethod
+    def cut(cls, x: Tensor) -> Bins:
+        """Cut covariates (n, p) at quantiles of all rows, between their values where those are few."""
+        sample = x[:: max(1, len(x) // QUANTILE_ROWS)].T.contiguous().sort(1).values
+        places = torch.linspace(0, sample.shape[1] - 1, BINS + 1, device=x.device)[1:-1].long()
+        edges = torch.full((x.shape[1], BINS + 1), torch.inf, device=x.device)
+        codes = torch.zeros(x.shape, dtype=torch.uint8, device=x.device)
+        for j, column in enumerate(sample):
+            values = column.unique_consecutive()
+            own = values[:-1] if len(values) <= BINS else column[places].unique_consecutive()
+            edges[j, : len(own)] = own
+            codes[:, j] = torch.searchsorted(own, x[:, j].contiguous()).to(torch.uint8)
+        return cls(edges, codes)
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """One complete tree: level l has 2^l nodes, and node i of it the children 2 i and 2 i + 1 of the next level.
+
+    Parameters
+    ----------
+    column, split : Tensor (NODES,), int64
+        A row goes right where its code in `column` is greater than `split`; nodes level by level.
+    leaves : Tensor (LEAVES, o)
+        What the tree adds, in the units of the net.
+    """
+
+    column: Tensor
+    split: Tensor
+    leaves: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class TreesFit:
+    """Boosted trees of every net of a scheme, from a constant, and the number of trees of every snapshot.
+
+    Parameters
+    ----------
+    start : BasisFit
+        The constant that every net starts from.
+    trees : tuple of tuple of Tree
+        The trees of each net.
+    steps : Tensor (v,)
+        Trees of each snapshot.
+    out : Tensor (v, n, o)
+        What each snapshot predicts for every row, in common units.
+    """
+
+    name: str
+    task: Task
+    start: BasisFit
+    units: Units
+    bins: Bins
+    trees: tuple[tuple[Tree, ...], ...]
+    steps: Tensor
+    out: Tensor
+
+    def sum_of_snapshots(self, net: int, gains: dict[int, float]) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Return columns, edges and leaves, in the units of the net, of its snapshots' trees times their gains.
+
+        Parameters
+        ----------
+        gains : dict
+            Gain of each snapshot of the net.
+        """
+        trees = self.trees[net][: max(int(self.steps[v]) for v in gains)]
+        if not trees:
+            return None
+        column, split = torch.stack([tree.column for tree in trees]), torch.stack([tree.split for tree in trees])
+        leaves = torch.stack([tree.leaves for tree in trees]).double()
+        taken = torch.arange(len(trees))
+        gain = torch.stack([g * (taken < self.steps[v]) for v, g in gains.items()]).sum(0)
+        return column, self.bins.edges[column, split], leaves * gain.to(leaves.device)[:, None, None]
+
+
+def fit_trees(start: BasisFit, bins: Bins, scheme: Scheme, units: Units, seeds: np.random.SeedSequence) -> TreesFit:
+    """Boost every net of a scheme from a constant fit; every snapshot takes the trees best on its held-out cells."""
+    task, device, n = start.task, bins.codes.device, len(bins.codes)
+    out = torch.zeros(len(scheme.net), n, task.n_out, device=device)
+    steps = torch.zeros(len(scheme.net), dtype=torch.long)
+    trees: list[tuple[Tree, ...]] = []
+    drawn = seeds.generate_state(scheme.n_nets, np.uint64) >> 1
+    for net, (rows, seed) in enumerate(zip(scheme.train_rows(), drawn.tolist(), strict=True)):
+        own = units.select(torch.tensor([net], device=device))
+        grower = Grower(task, own, bins, torch.from_numpy(rows).to(device), torch.Generator().manual_seed(seed))
+        snapshots = np.flatnonzero(scheme.net == net)
+        held = [torch.from_numpy(scheme.rows_of_cells(scheme.select[v])).to(device) for v in snapshots]
+        at = start.nets[net, 0].float().expand(n, -1)
+        trees.append(_boost(grower, at, held, snapshots, steps, out))
+        for v in snapshots:
+            out[v] = task.to_common(out[v][None], own)[0]
+    return TreesFit("trees", task, start, units, bins, tuple(trees), steps, out)
+
+
+def _boost(
+    grower: Grower, at: Tensor, held: list[Tensor], snapshots: NDArray[np.intp], steps: Tensor, out: Tensor
+) -> tuple[Tree, ...]:
+    """Grow trees from `at` (n, o) until no snapshot looks for a lesser held-out loss; note each one's steps and output.
+
+    Every snapshot stops looking on its own rows alone: the other's would carry the outcomes it predicts.
+    """
+    rows, sizes = torch.cat(held), [len(part) for part in held]
+    history: list[list[float]] = [[] for _ in held]
+    looking = [True] * len(held)
+    trees: list[Tree] = []
+    while True:
+        losses = grower.task.loss(at[rows][None], rows[None], grower.units)[0].double().split(sizes)
+        for i, v in enumerate(snapshots.tolist()):
+            if looking[i]:
+                history[i].append(float(losses[i].mean()))
+                if history[i][-1] == min(history[i]):
+                    steps[v], out[v] = len(trees), at
+                looking[i] = not _finished(history[i], len(at))
+        if not any(looking):
+            return tuple(trees)
+        tree, leaf = grower.grow(at, len(trees))
+        at = at + tree.leaves[leaf]
+        trees.append(tree)
+
+
+def _finished(history: list[float], n: int) -> bool:
+    """Whether held-out losses, one per tree after the start, have stopped gaining."""
+    if len(history) > MAX_TREES or not math.isfinite(history[-1]):
+        return True
+    if len(history) <= PATIENCE:
+        return False
+    gain = min(history[:-PATIENCE]) - min(history[-PATIENCE:])
+    return gain < GAIN / math.sqrt(n) * abs(history[-1])
+
+
+class Grower:
+    """Grows the trees of one net on its training rows.
+
+    Parameters
+    ----------
+    rows : Tensor (r,)
+        The net's training rows.
+    """
+
+    def __init__(self, task: Task, units: Units, bins: Bins, rows: Tensor, generator: torch.Generator) -> None:
+        self.task, self.units, self.rows, self.generator = task, units, rows, generator
+        self.codes = bins.codes
+        self.first = torch.arange(len(bins.codes), device=rows.device) * bins.codes.shape[1]
+        self.parts = max(1, min(MAX_PARTS, len(rows) // PART_ROWS))
+        self.sorted = [self._sort(rows[i :: self.parts]) for i in range(self.parts)]
+
+    def _sort(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return, column by column, the rows (p, r) in the order of their codes, and the rows (p, BINS) of each bin."""
+        codes = self.codes[rows].T.cpu().numpy()
+        order = torch.from_numpy(np.argsort(codes, axis=1, kind="stable").astype(np.int32))
+        counts = torch.from_numpy(np.stack([np.bincount(column, minlength=BINS) for column in codes]))
+        return order.to(rows.device), counts.to(rows.device)
+
+    def grow(self, at: Tensor, number: int) -> tuple[Tree, Tensor]:
+        """Return tree `number` for outputs `at` (n, o), and the leaf of every row (n,)."""
+        gradient, curvature = (v[0] for v in self.task.derivatives(at[self.rows][None], self.rows[None], self.units))
+        weight = curvature.diagonal(dim1=1, dim2=2).mean(1, keepdim=True)
+        unit = float(weight.mean())
+        part = slice(number % self.parts, None, self.parts)
+        stats, split_rows = torch.cat([gradient, weight], 1)[part, :, None], self.rows[part]
+        order, counts = self.sorted[number % self.parts]
+        columns = torch.randperm(len(counts), generator=self.generator)[:COLUMNS].to(at.device)
+        bags, sizes = order[columns].view(-1), counts[columns].view(-1)
+        offsets = (sizes.cumsum(0) - sizes).int()
+        node = torch.zeros_like(self.first)
+        chosen = []
+        for level in range(DEPTH):
+            table = stats * _indicators(node[split_rows], 2**level)[:, None]
+            sums = torch.nn.functional.embedding_bag(bags, table.flatten(1), offsets, mode="sum")
+            place, split = best_splits(sums.view(len(columns), BINS, *table.shape[1:]), unit)
+            column = columns[place]
+            chosen.append((column, split))
+            node = 2 * node + (self.codes.view(-1)[self.first + column[node]] > split[node])
+        leaves = self._leaves(node[self.rows], gradient, curvature, unit)
+        column, split = (torch.cat(each) for each in zip(*chosen, strict=True))
+        return Tree(column, split, leaves), node
+
+    def _leaves(self, leaf: Tensor, gradient: Tensor, curvature: Tensor, unit: float) -> Tensor:
+        """Return the leaves' penalized Newton steps (LEAVES, o), shortened by the rate."""
+        members, o = _indicators(leaf, LEAVES).T, gradient.shape[1]
+        hessian = (members @ curvature.flatten(1)).view(LEAVES, o, o)
+        hessian.diagonal(dim1=1, dim2=2).add_(RIDGE * unit)
+        step: Tensor = torch.linalg.solve(hessian, (members @ gradient)[..., None])[..., 0]
+        return -RATE * step.clamp(-LIMIT, LIMIT)
+
+
+def best_splits(sums: Tensor, unit: float) -> tuple[Tensor, Tensor]:
+    """Return the column's place and the last bin on the left of every node's best split.
+
+    The best split has the greatest sum, over its two sides, of squared gradients over curvature. Where no split with
+    enough rows beats the whole node, the bin is `BINS`, and every row goes left.
+
+    Parameters
+    ----------
+    sums : Tensor (c, BINS, o + 1, nodes)
+        Sums of gradients, then of curvature, in every bin of every column and node.
+    unit : float
+        Curvature of a row.
+    """
+    left = sums.cumsum(1)
+    whole = left[:1, -1:]
+    right = whole - left
+    value = _score(left, unit).add_(_score(right, unit))
+    value.masked_fill_(torch.minimum(left[:, :, -1], right[:, :, -1]) < LEAST * unit, -torch.inf)
+    most, where = value.flatten(0, 1).max(0)
+    return where // BINS, torch.where(most > _score(whole, unit)[0, 0], where % BINS, BINS)
+
+
+def _score(sums: Tensor, unit: float) -> Tensor:
+    """Return the squared gradient over the penalized curvature of sums (..., o + 1, nodes)."""
+    return sums[..., :-1, :].square().sum(-2).div_(sums[..., -1, :] + RIDGE * unit)
+
+
+def _indicators(node: Tensor, nodes: int) -> Tensor:
+    """Return which of the nodes each row is in, (r, nodes)."""
+    return torch.eye(nodes, device=node.device)[node]
+
+
+def add_trees(x: Tensor, column: Tensor, edge: Tensor, leaves: Tensor) -> Tensor:
+    """Return the sum (r, o) of m trees at covariates x (r, p).
+
+    Parameters
+    ----------
+    column : Tensor (m, NODES), int64
+        The covariate of every node.
+    edge : Tensor (m, NODES)
+        A row goes right where its value in `column` is greater than `edge`.
+    leaves : Tensor (m, LEAVES, o)
+    """
+    total = torch.zeros(len(x), leaves.shape[2], dtype=leaves.dtype, device=x.device)
+    for columns, edges, values in zip(*(v.split(TREES_AT_ONCE) for v in (column, edge, leaves)), strict=True):
+        tree = torch.arange(len(columns), device=x.device)
+        node = torch.zeros(len(x), len(columns), dtype=torch.long, device=x.device)
+        for level in range(DEPTH):
+            here = 2**level - 1 + node
+            node = 2 * node + (x.gather(1, columns[tree, here]) > edges[tree, here])
+        total += values[tree, node].sum(1)
+    return total

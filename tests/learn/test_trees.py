@@ -1,0 +1,187 @@
+"""Boosted trees against closed forms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from deepdml.design.splits import make_plan
+from deepdml.families import resolve_family
+from deepdml.learn import trees
+from deepdml.learn.candidates import constant_basis, fit_basis
+from deepdml.learn.tasks import MeanTask, OutcomeTask
+from deepdml.learn.trees import BINS, DEPTH, LEAVES, NODES, Bins, Grower, add_trees, best_splits, fit_trees
+
+
+def fitted(p, task=None, x=None, seed=3):
+    """Trees of a posed problem, by default of its outcome."""
+    task, x = task or p.problem.outcome, p.problem.x if x is None else x
+    start = fit_basis("constant", task, constant_basis(x), x, p.scheme, p.units(task))
+    return fit_trees(start, Bins.cut(x), p.scheme, p.units(task), np.random.SeedSequence(seed))
+
+
+def grower(task, x, rows=None):
+    rows = torch.arange(len(x)) if rows is None else rows
+    return Grower(task, task.units([rows]), Bins.cut(x), rows, torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def plain(monkeypatch):
+    """Whole, unpenalized Newton steps."""
+    monkeypatch.setattr(trees, "RATE", 1.0)
+    monkeypatch.setattr(trees, "RIDGE", 1e-6)
+    monkeypatch.setattr(trees, "LIMIT", 1e6)
+
+
+class TestBins:
+    def test_a_code_counts_the_edges_below_a_value(self):
+        rng = np.random.default_rng(0)
+        x = np.column_stack(
+            [rng.standard_normal(300), rng.poisson(2.0, 300), rng.integers(0, 2, 300), np.full(300, 4.0)]
+        ).astype(np.float32)
+        bins = Bins.cut(torch.from_numpy(x))
+        for column, edges, codes in zip(x.T, bins.edges.numpy(), bins.codes.numpy().T, strict=True):
+            np.testing.assert_array_equal(codes, (edges[None] < column[:, None]).sum(1))
+            assert (np.diff(edges[np.isfinite(edges)]) > 0).all()
+            assert codes.max() < BINS
+
+    def test_bins_are_quantiles_where_values_are_many_and_values_where_they_are_few(self):
+        rng = np.random.default_rng(0)
+        many, few = np.exp(rng.standard_normal(6400)), rng.poisson(2.0, 6400)
+        bins = Bins.cut(torch.from_numpy(np.column_stack([many, few]).astype(np.float32)))
+        counts = np.bincount(bins.codes[:, 0].numpy(), minlength=BINS)
+        np.testing.assert_allclose(counts, 6400 / BINS, atol=2)  # a row at either edge
+        np.testing.assert_array_equal(np.unique(few, return_inverse=True)[1], bins.codes[:, 1].numpy())
+
+
+class TestSplits:
+    def test_the_best_split_is_that_of_a_search(self):
+        """Against loops over columns, nodes and bins."""
+        g = torch.Generator().manual_seed(5)
+        sums = torch.randn(4, BINS, 3, 2, generator=g).double()
+        sums[:, :, -1] = 20 * torch.rand(4, BINS, 2, generator=g).double()
+        sums[1:] *= sums[:1].sum(1, keepdim=True) / sums[1:].sum(1, keepdim=True)  # every column holds the same rows
+        sums[:, :, -1].clamp_(min=0.0)
+        place, split = best_splits(sums, 1.0)
+        for node in range(2):
+            found = {}
+            for c in range(4):
+                for b in range(BINS):
+                    sides = [sums[c, : b + 1, :, node].sum(0), sums[c, b + 1 :, :, node].sum(0)]
+                    if min(float(side[-1]) for side in sides) >= trees.LEAST:
+                        found[c, b] = sum(
+                            float(side[:-1].square().sum() / (side[-1] + trees.RIDGE)) for side in sides
+                        )
+            assert (int(place[node]), int(split[node])) == max(found, key=found.get)
+
+    def test_a_node_without_enough_rows_is_not_split(self):
+        sums = torch.ones(2, BINS, 2, 1) * 1.5 * trees.LEAST / BINS
+        assert best_splits(sums, 1.0)[1].tolist() == [BINS]
+
+
+class TestGrowing:
+    def test_a_step_function_is_fit_exactly_by_one_tree(self, plain):
+        """Three thresholds in three columns, with all their interactions, are the eight leaves of a tree."""
+        rng = np.random.default_rng(2)
+        x = torch.from_numpy(rng.integers(0, 4, (800, 3)).astype(np.float32))
+        high = x > 1
+        target = (5.0 * high[:, 0] + 2.0 * high[:, 1] + high[:, 2] * (1.0 + 0.3 * high[:, 0])).double()[:, None]
+        tree, leaf = grower(MeanTask("mean", target, None), x).grow(torch.zeros(800, 1), 0)
+        # single precision and a ridge of 1e-6 rows
+        torch.testing.assert_close(tree.leaves[leaf], target.float(), atol=1e-5, rtol=1e-5)
+
+    def test_leaves_are_least_squares_in_the_structural_row(self, plain):
+        rng = np.random.default_rng(3)
+        n = 600
+        x = torch.from_numpy(rng.standard_normal((n, 2)).astype(np.float32))
+        t = torch.from_numpy(np.column_stack([np.ones(n), rng.standard_normal(n)]))
+        y = torch.from_numpy(rng.standard_normal(n)) + (x[:, 0] > 0) * (1 + 2 * t[:, 1])
+        task = OutcomeTask(resolve_family("gaussian"), y, t, None, None)
+        g = grower(task, x)
+        tree, leaf = g.grow(torch.zeros(n, 2), 0)
+        scaled = y / float(g.units.unit)
+        for i in leaf.unique():
+            expected = torch.linalg.lstsq(t[leaf == i], scaled[leaf == i, None]).solution[:, 0]
+            torch.testing.assert_close(tree.leaves[i].double(), expected, atol=1e-4, rtol=1e-4)  # single precision
+
+    @pytest.mark.parametrize("family", ["gaussian", "logit", "poisson"])
+    def test_the_training_loss_falls_with_every_tree(self, posed, family):
+        p = posed(family, wave=1.0)
+        task, rows = p.problem.outcome, torch.arange(300)
+        g = grower(task, p.problem.x, rows)
+        at, losses = torch.zeros(400, 2), []
+        for number in range(25):
+            losses.append(float(task.loss(at[rows][None], rows[None], g.units).double().mean()))
+            tree, leaf = g.grow(at, number)
+            at = at + tree.leaves[leaf]
+        assert (np.diff(losses) < 0).all()
+
+    def test_more_rows_are_split_in_parts(self, monkeypatch):
+        monkeypatch.setattr(trees, "PART_ROWS", 100)
+        x = torch.randn(450, 3, generator=torch.Generator().manual_seed(1))
+        target = (x[:, :1] > 0.3).double()
+        g = grower(MeanTask("mean", target, None), x)
+        assert g.parts == 4
+        for number in range(5):
+            tree, _ = g.grow(torch.zeros(450, 1), number)
+            assert tree.column[0] == 0
+
+
+class TestFits:
+    def test_increasing_transforms_of_covariates_change_no_bit(self, posed):
+        p = posed(wave=1.0)
+        x = p.problem.x.clone()
+        x[:, 0] = x[:, 0].exp()
+        x[:, 1] = 3 * x[:, 1] + 7
+        assert torch.equal(fitted(p).out, fitted(p, x=x).out)
+
+    def test_the_seed_decides(self, posed):
+        """Which covariates a tree sees is all that is drawn, so with no more than it may see nothing is."""
+        p = posed(wave=1.0)
+        assert torch.equal(fitted(p).out, fitted(p, seed=4).out)
+        x = torch.cat([p.problem.x, torch.randn(400, 60, generator=torch.Generator().manual_seed(1))], 1)
+        assert torch.equal(fitted(p, x=x).out, fitted(p, x=x).out)
+        assert not torch.equal(fitted(p, x=x).out, fitted(p, x=x, seed=4).out)
+
+    @pytest.mark.parametrize("family", ["gaussian", "logit", "poisson"])
+    def test_what_is_stored_predicts_what_was_recorded(self, posed, family):
+        p = posed(family, wave=2.0)
+        fit, task = fitted(p), p.problem.outcome
+        assert fit.steps.max() > 5
+        for v, net in enumerate(p.scheme.net.tolist()):
+            units = fit.units.select(torch.tensor([net]))
+            own = fit.start.nets[net].expand(400, -1)
+            found = fit.sum_of_snapshots(net, {v: 1.0})
+            if fit.steps[v]:
+                own = own + add_trees(p.problem.x, *found)
+            # trees are added up in single precision while they grow
+            torch.testing.assert_close(task.to_common(own[None], units)[0].float(), fit.out[v], atol=1e-4, rtol=1e-4)
+
+    @pytest.mark.parametrize("family", ["gaussian", "logit", "poisson"])
+    @pytest.mark.parametrize("n_folds", [3, 5])
+    def test_no_snapshot_depends_on_the_outcomes_it_predicts(self, posed, family, n_folds):
+        """Every outcome of block 0 changed: what predicts block 0 keeps every bit, and the rest does not."""
+        plan = make_plan(400, n_folds, rng=np.random.default_rng(7))
+        before = posed(family, wave=1.0, plan=plan)
+        inside = plan.block == 0
+        y = before.frame["y"].to_numpy().copy()
+        y[inside] = {"gaussian": y[inside] + 30, "logit": 1 - y[inside], "poisson": y[inside] + 40}[family]
+        one, two = fitted(before), fitted(posed(family, frame=before.frame.assign(y=y), plan=plan))
+        own = torch.from_numpy(before.scheme.target == 0)
+        assert torch.equal(one.out[own], two.out[own])
+        assert torch.equal(one.steps[own], two.steps[own])
+        assert (one.out[~own] != two.out[~own]).any()
+
+    def test_noise_gets_few_trees_and_steps_many(self, posed):
+        p = posed(n=1000)
+        rng = np.random.default_rng(1)
+        noise, steps = (
+            posed(frame=p.frame.assign(y=signal + rng.standard_normal(1000)), plan=p.plan)
+            for signal in (0.0, 3.0 * (p.frame["x0"] > 0.5) + 2.0 * (p.frame["x1"] > 0) * (p.frame["x2"] > 5))
+        )
+        assert fitted(noise).steps.double().mean() < 4 < fitted(steps).steps.double().mean()
+
+
+def test_trees_are_complete():
+    assert NODES + 1 == LEAVES == 2**DEPTH
