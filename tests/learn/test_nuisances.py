@@ -121,4 +121,5 @@ class TestDiagnostics:
         nets = ["silu net", "sine net"] if record.learner == "auto" else ["silu net"]
         assert list(outcome.best_epochs) == nets
         assert all(epochs > 0 for epochs in outcome.best_epochs.values())
-        assert list(outcome.weights) == (["constant", "linear", "sieve", *nets] if record.learner == "auto" else nets)
+        others = ["constant", "linear", "sieve", "trees"] if record.learner == "auto" else []
+        assert list(outcome.weights) == [*others, *nets]

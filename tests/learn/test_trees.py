@@ -70,9 +70,7 @@ class TestSplits:
                 for b in range(BINS):
                     sides = [sums[c, : b + 1, :, node].sum(0), sums[c, b + 1 :, :, node].sum(0)]
                     if min(float(side[-1]) for side in sides) >= trees.LEAST:
-                        found[c, b] = sum(
-                            float(side[:-1].square().sum() / (side[-1] + trees.RIDGE)) for side in sides
-                        )
+                        found[c, b] = sum(float(side[:-1].square().sum() / (side[-1] + trees.RIDGE)) for side in sides)
             assert (int(place[node]), int(split[node])) == max(found, key=found.get)
 
     def test_a_node_without_enough_rows_is_not_split(self):
