@@ -215,7 +215,7 @@ class TestRepetitions:
         np.testing.assert_array_equal(three._fit.rows.folds[0], res._fit.rows.folds[0])
         np.testing.assert_array_equal(three._fit.rows.repetitions[0].theta, res._fit.rows.repetitions[0].theta)
 
-    @pytest.mark.parametrize(("learner", "kinds"), [("auto", 2), ("net", 1)])
+    @pytest.mark.parametrize(("learner", "kinds"), [("auto", 4), ("net", 1)])  # two nets, and heads on each of them
     def test_an_ensemble_trains_copies_of_every_net(self, data, learner, kinds):
         options = {"learner": learner, "hidden": (8,), "epochs": 100, "lr": 0.02, "weight_decay": 0.0, "seed": 3}
         one, three = (dd.fit("y ~ t | x*", data, ensemble=ensemble, **options) for ensemble in (1, 3))

@@ -30,7 +30,7 @@ def fieller(numerator: float, denominator: float, matrix: Float, alpha: float = 
     --------
     >>> import numpy as np
     >>> fieller(2.0, 4.0, np.diag([0.04, 0.04]))
-    '[0.392, 0.612]'
+    '[0.395, 0.615]'
     >>> fieller(2.0, 0.1, np.diag([0.04, 0.04]))
     'below -6.76 or above 4.79'
     >>> fieller(0.1, 0.1, np.diag([0.04, 0.04]))

@@ -121,5 +121,5 @@ class TestDiagnostics:
         nets = ["silu net", "sine net"] if record.learner == "auto" else ["silu net"]
         assert list(outcome.best_epochs) == nets
         assert all(epochs > 0 for epochs in outcome.best_epochs.values())
-        others = ["constant", "linear", "sieve", "trees"] if record.learner == "auto" else []
+        others = ["constant", "linear", "sieve", "sparse sieve", "trees"] if record.learner == "auto" else []
         assert list(outcome.weights) == [*others, *nets]
