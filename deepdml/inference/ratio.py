@@ -32,7 +32,7 @@ def fieller(numerator: float, denominator: float, matrix: Float, alpha: float = 
     >>> fieller(2.0, 4.0, np.diag([0.04, 0.04]))
     '[0.395, 0.615]'
     >>> fieller(2.0, 0.1, np.diag([0.04, 0.04]))
-    'below -6.76 or above 4.79'
+    'below -6.75 or above 3.97'
     >>> fieller(0.1, 0.1, np.diag([0.04, 0.04]))
     'every number'
     """
