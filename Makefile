@@ -4,6 +4,7 @@
 #   make lint     the checks without the tests
 #   make bench    speed and accuracy beside deep-inference, into docs/benchmarks.md
 #   make coverage a Monte Carlo study of the intervals, which goes on where it was, into docs/validation.md
+#   make ablation what each part of the learner buys, into docs/ablation.md
 #   make clean    remove the environment and caches
 
 PYTHON ?= python3
@@ -16,7 +17,7 @@ BENCH  := $(VENV)/.installed-bench
 export PIP_CONSTRAINT       := $(CURDIR)/constraints.txt
 export PIP_BUILD_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: demo test lint bench coverage clean
+.PHONY: demo test lint bench coverage ablation clean
 
 demo: $(STAMP)
 	$(BIN)/deepdml demo
@@ -36,6 +37,9 @@ bench: $(BENCH)
 # COVERAGE="--designs smooth,binary --replications 20 --minutes 60"; without it the whole study, some hours
 coverage: $(STAMP)
 	$(BIN)/python tests/benchmarks/bench_coverage.py $(COVERAGE)
+
+ablation: $(STAMP)
+	$(BIN)/python tests/benchmarks/bench_ablation.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -76,11 +76,26 @@ def crossfit(
     setting = Setting(problem, plan, scheme, inputs, options, fold)
     learned = tuple(learn_nuisances(setting, net_seed, report))
     report("Lambda and psi", 0, 0, math.nan)
-    law = _law(setting, learned, np.random.default_rng(spread_seed))
-    theta = learned[0].out.cpu().numpy()
-    curvature = _curvature(problem, law, theta, _noise(problem, options, learned[0]))
-    influence = _influence(problem, theta, curvature, law.nodes)
+    influence, curvature, law = assemble(setting, learned, np.random.default_rng(spread_seed))
     return Repetition(influence, curvature, law, setting, learned, _assess(setting, learned, law))
+
+
+def assemble(
+    setting: Setting, learned: tuple[Learned, ...], rng: np.random.Generator, correct: bool = True
+) -> tuple[Influence, Curvature, Law]:
+    """Return the pieces of psi, Lambda and the treatment's law that learned nuisances make.
+
+    Parameters
+    ----------
+    correct : bool
+        Whether to make the second-order correction, where there is one to make.
+    """
+    problem = setting.problem
+    law = _law(setting, learned, rng)
+    theta = learned[0].out.cpu().numpy()
+    noise = _noise(problem, setting.options, learned[0]) if correct else None
+    curvature = _curvature(problem, law, theta, noise)
+    return _influence(problem, theta, curvature, law.nodes), curvature, law
 
 
 def _noise(problem: Problem, options: LearnOptions, outcome: Learned) -> Float | None:

@@ -1,4 +1,4 @@
-"""The nuisances of one repetition: candidates trained, stacked and refined, or nets with refit heads."""
+"""The nuisances of one repetition: candidates trained, stacked and recalibrated, or nets with refit heads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from deepdml.learn.backbones import Backbone
 from deepdml.learn.candidates import BasisFit, constant_basis, fit_basis, fit_sieve, linear_basis, sieve_basis
 from deepdml.learn.heads import refit_heads
 from deepdml.learn.problem import LearnOptions, Problem
-from deepdml.learn.refinement import Refinement, refine
+from deepdml.learn.recalibration import Recalibration, recalibrate
 from deepdml.learn.scheme import Scheme
 from deepdml.learn.stacking import (
     Predictions,
@@ -71,13 +71,13 @@ class Learned:
     out : Tensor (n, o)
         Cross-fitted predictions.
     stacked : Stack
-        The candidates' combination before refinement; its held-out predictions serve the conditional scale.
+        The candidates' combination before recalibration; its held-out predictions serve the conditional scale.
     candidates : tuple
         What was stacked, in the order of the weights.
     linear, constant : Tensor (n, o)
         Cross-fitted predictions of the linear fit and of a constant alone, for the diagnostics.
-    refinement : Refinement or None
-        Of the nets' last layers on held-out residuals.
+    recalibration : Recalibration or None
+        What held-out residuals add to the stack.
     heads : tuple of Tensor (k, f, o)
         Refit heads, one tensor per copy of the net; empty where the nets keep their own last layer.
     """
@@ -88,7 +88,7 @@ class Learned:
     candidates: tuple[Candidate, ...]
     linear: Tensor
     constant: Tensor
-    refinement: Refinement | None = None
+    recalibration: Recalibration | None = None
     heads: tuple[Tensor, ...] = ()
 
 
@@ -133,7 +133,7 @@ def learn_nuisances(setting: Setting, seeds: np.random.SeedSequence, report: Rep
         if bins is not None:
             fits.append(fit_trees(flat, bins, scheme, u, seeds.spawn(1)[0]))
         candidates = (*(Candidate(fit.name, (fit,)) for fit in fits), *nets)
-        learned.append(_refined(setting, _stacked(setting, flat.task, candidates)))
+        learned.append(_stacked(setting, flat.task, candidates))
     return learned
 
 
@@ -187,29 +187,38 @@ def _on_net_scale(fit: BasisFit, inputs: Inputs) -> Tensor:
 
 def _predictions(fit: Fit, inputs: Inputs, scheme: Scheme) -> Predictions:
     if isinstance(fit, TreesFit):
-        return predictions_of_trees(fit, scheme)
+        return predictions_of_trees(fit, inputs.x, scheme)
     if isinstance(fit, BasisFit):
         return predictions_of_basis(fit, inputs.x, scheme)
     return predictions_of_nets(fit, inputs, scheme)
 
 
 def _stacked(setting: Setting, task: Task, candidates: tuple[Candidate, ...]) -> Learned:
+    """Stack the candidates, and recalibrate the stack where that does not inflate a second-order term."""
     predictions = [c.predictions(setting.inputs, setting.scheme) for c in candidates]
-    stacked = stack(task, predictions, setting.scheme)
     constant, linear = (predictions[i].members.mean(0) for i in (0, min(1, len(predictions) - 1)))
-    return Learned(task, stacked.out.double(), stacked, candidates, linear, constant)
+    return combine(setting, task, candidates, predictions, linear, constant)
 
 
-def _refined(setting: Setting, part: Learned) -> Learned:
-    """Refine the last layers on held-out residuals: of the treatment, and of theta for a quadratic loss.
+def combine(
+    setting: Setting,
+    task: Task,
+    candidates: tuple[Candidate, ...],
+    predictions: list[Predictions],
+    linear: Tensor,
+    constant: Tensor,
+) -> Learned:
+    """Return the nuisance that the candidates' predictions make: their stack, recalibrated.
 
-    For another loss a refined theta would inflate the second-order term.
+    theta of a loss that is not quadratic is left as it is: the jackknife does not see what a recalibration adds to its
+    variance, and so to the second-order term. A single candidate has nothing to recalibrate.
     """
-    if part.task is setting.problem.outcome and not part.task.quadratic:
-        return part
-    nets = tuple(fit for c in part.candidates for fit in c.fits if isinstance(fit, TrainedGroup))
-    refinement = refine(part.stacked, nets, setting.inputs, setting.scheme)
-    return replace(part, out=refinement.out, refinement=refinement)
+    stacked = stack(task, predictions, setting.scheme)
+    learned = Learned(task, stacked.out.double(), stacked, candidates, linear, constant)
+    if len(candidates) == 1 or (task is setting.problem.outcome and not task.quadratic):
+        return learned
+    recalibration = recalibrate(stacked, predictions, setting.scheme)
+    return replace(learned, out=recalibration.out, recalibration=recalibration)
 
 
 def _with_heads(setting: Setting, constant: BasisFit, linear: BasisFit, nets: list[Candidate]) -> Learned:

@@ -14,8 +14,7 @@ from deepdml.learn.candidates import Basis, BasisFit
 from deepdml.learn.crossfit import Repetition
 from deepdml.learn.influence import TrainedNets
 from deepdml.learn.nuisances import Learned, Setting
-from deepdml.learn.refinement import Refinement
-from deepdml.learn.tasks import OutcomeTask
+from deepdml.learn.scheme import Scheme
 from deepdml.learn.training import TrainedGroup
 from deepdml.learn.trees import TreesFit, add_trees
 
@@ -25,26 +24,33 @@ CHUNK = 4096  # new rows predicted at once
 def collect_nets(repetitions: Sequence[Repetition]) -> TrainedNets:
     """Return everything that predicts theta at new covariates, as plain arrays.
 
-    The prediction is the mean over repetitions and blocks of each block's combination: its stacking weights, the mean
-    of its members, and the mean of its folds' refinements or heads.
+    The prediction is the mean over repetitions, blocks and their snapshots of what each would predict for its block,
+    with the mean of the folds' heads where there are more folds than blocks.
     """
     writer = _Writer()
     for repetition in repetitions:
         outcome, setting = repetition.learned[0], repetition.setting
-        share = 1.0 / (len(repetitions) * setting.scheme.n_blocks)
+        scheme = setting.scheme
+        share = 1.0 / (len(repetitions) * len(scheme.net))  # every block has as many snapshots
+        if outcome.recalibration is not None:
+            writer.shift(outcome.recalibration.shift[scheme.target].sum(0).cpu() * share)
         for c, candidate in enumerate(outcome.candidates):
             for copy, fit in enumerate(candidate.fits):
-                weights = outcome.stacked.weights[:, c] * share / len(candidate.fits)
+                mix = _mix(outcome, c, scheme) * (share / len(candidate.fits))
                 if isinstance(fit, BasisFit):
-                    writer.add_basis(fit, setting, weights)
+                    writer.add_basis(fit, mix)
                 elif isinstance(fit, TreesFit):
-                    writer.add_trees(fit, setting, weights)
+                    writer.add_trees(fit, setting, mix)
                 else:
-                    heads = outcome.heads[copy] if outcome.heads else None
-                    writer.add_nets(fit, setting, weights, heads)
-        if outcome.refinement is not None:
-            writer.add_heads(outcome.refinement, setting, share)
+                    writer.add_nets(fit, setting, mix, outcome.heads[copy] if outcome.heads else None)
     return writer.finish(repetitions[0].setting, repetitions[0].learned[0])
+
+
+def _mix(outcome: Learned, c: int, scheme: Scheme) -> Tensor:
+    """Return how much of candidate c's outputs each snapshot of a stack takes, (v, o, o)."""
+    weights = outcome.stacked.weights[scheme.target, c].cpu()
+    mix = weights[:, None, None] * torch.eye(outcome.task.n_out, dtype=torch.float64)
+    return mix if outcome.recalibration is None else mix + outcome.recalibration.mix[scheme.target, c].cpu()
 
 
 class _Writer:
@@ -57,12 +63,9 @@ class _Writer:
         self.trees: list[tuple[Tensor, Tensor, Tensor]] = []
         self.offset: Tensor | None = None
 
-    def add_basis(self, fit: BasisFit, setting: Setting, weights: Tensor) -> None:
-        """Add a basis fit, block by block."""
-        scheme = setting.scheme
-        for a, weight in enumerate(weights.tolist()):
-            if weight > 0:
-                self.add_features(fit.basis, weight * fit.coefficients[scheme.snapshots_of(a)].mean(0))
+    def add_basis(self, fit: BasisFit, mix: Tensor) -> None:
+        """Add a basis fit, whose snapshots are mixed by (v, o, o)."""
+        self.add_features(fit.basis, torch.einsum("vfo,vor->fr", fit.coefficients, mix.to(fit.coefficients.device)))
 
     def add_features(self, basis: Basis, coefficients: Tensor) -> None:
         """Add coefficients (f, o) on a basis; those on the same basis add up."""
@@ -72,70 +75,48 @@ class _Writer:
                 return
         self.bases.append((basis, coefficients))
 
-    def add_nets(self, fit: TrainedGroup, setting: Setting, weights: Tensor, heads: Tensor | None) -> None:
-        """Add the snapshots of a candidate whose block gives it weight."""
-        scheme, backbone, units = setting.scheme, fit.group.backbone, fit.group.units
-        members = len(scheme.snapshots_of(0))
-        snapshots = [v for v in range(len(scheme.target)) if weights[scheme.target[v]] > 0]
-        if not snapshots:
+    def add_nets(self, fit: TrainedGroup, setting: Setting, mix: Tensor, heads: Tensor | None) -> None:
+        """Add the snapshots of a net that the mix (v, o, o) takes, with their last layers mixed."""
+        scheme, backbone, units, task = setting.scheme, fit.group.backbone, fit.group.units, fit.group.task
+        snapshots = torch.nonzero(mix.flatten(1).any(1))[:, 0]
+        if not len(snapshots):
             return
-        parameters = fit.parameters[snapshots].cpu().clone()
-        gain = (weights[scheme.target[snapshots]] / members).cpu()
-        net = torch.from_numpy(scheme.net[snapshots])
+        parameters, mix = fit.parameters.cpu()[snapshots].clone(), mix[snapshots]
+        net = torch.from_numpy(scheme.net)[snapshots]
         if heads is None:
             own = units.select(net.to(units.unit.device))
-            task = fit.group.task
-            assert isinstance(task, OutcomeTask)
-            centers = task.to_common(
-                torch.zeros(len(net), 1, task.n_out, dtype=torch.float64, device=own.unit.device), own
-            ).cpu()
-            self._shift((gain[:, None] * centers[:, 0]).sum(0))
-            gain = gain * own.unit.cpu()
+            zero = torch.zeros(len(net), 1, task.n_out, dtype=torch.float64, device=own.unit.device)
+            center = task.to_common(zero, own).cpu()
+            self.shift((center @ mix).sum((0, 1)))
+            mix = mix * (task.to_common(zero + 1.0, own).cpu() - center)[:, :1].transpose(1, 2)
         else:
             self._put_heads(
                 backbone,
                 parameters,
-                torch.stack([heads[setting.plan.fold_block == scheme.target[v]].mean(0) for v in snapshots]),
+                torch.stack([heads[setting.plan.fold_block == scheme.target[v]].mean(0) for v in snapshots.tolist()]),
             )
-        self._store(backbone, parameters, gain, net, setting)
-
-    def add_heads(self, refinement: Refinement, setting: Setting, share: float) -> None:
-        """Add heads fit to residuals, as nets with the trained hidden layers and no skip."""
-        scheme, place = setting.scheme, 1
-        gain = torch.full((len(scheme.net),), share / len(scheme.snapshots_of(0)))
-        for fit in refinement.nets:
-            backbone, parameters = fit.group.backbone, fit.parameters.cpu().clone()
-            heads = torch.zeros(len(gain), 1 + backbone.n_features + backbone.n_in, refinement.heads.shape[2])
-            heads[:, 1 : 1 + backbone.n_features] = refinement.heads[:, place : place + backbone.n_features]
-            if place == 1:
-                heads[:, :1] = refinement.heads[:, :1]
-            self._put_heads(backbone, parameters, heads)
-            self._store(backbone, parameters, gain, torch.from_numpy(scheme.net), setting)
-            place += backbone.n_features
-
-    def _store(self, backbone: Backbone, parameters: Tensor, gain: Tensor, net: Tensor, setting: Setting) -> None:
+        for layer in backbone.split(parameters)[-3:]:  # the last layer, its bias and the skip
+            layer.copy_((layer.double() @ mix).float())
         name = f"nets.{len(self.nets)}"
         self.nets.append({"activation": backbone.activation, "hidden": list(backbone.hidden)})
         self.arrays[f"{name}.parameters"] = parameters.numpy()
-        self.arrays[f"{name}.gain"] = gain.double().numpy()
         self.arrays[f"{name}.mean"] = setting.inputs.mean.cpu()[net, 0].numpy()
         self.arrays[f"{name}.scale"] = setting.inputs.scale.cpu()[net, 0].numpy()
 
-    def add_trees(self, fit: TreesFit, setting: Setting, weights: Tensor) -> None:
-        """Add the trees of the snapshots whose block gives them weight, and the constants they start from."""
+    def add_trees(self, fit: TreesFit, setting: Setting, mix: Tensor) -> None:
+        """Add the trees of the snapshots that the mix (v, o, o) takes, and the constants they start from."""
         scheme, task = setting.scheme, fit.task
-        gains = (weights[scheme.target] / len(scheme.snapshots_of(0))).tolist()
         for net in range(scheme.n_nets):
-            own = fit.units.select(torch.tensor([net], device=fit.units.unit.device))
-            mine = {int(v): gains[v] for v in np.flatnonzero(scheme.net == net) if gains[v] > 0}
+            mine = [v for v in np.flatnonzero(scheme.net == net).tolist() if mix[v].any()]
             if not mine:
                 continue
-            start = task.to_common(fit.start.nets[net, :1][None], own)[0, 0]
-            self._shift((start * sum(mine.values())).cpu())
-            found = fit.sum_of_snapshots(net, mine)
+            own = fit.units.select(torch.tensor([net], device=fit.units.unit.device))
+            start = task.to_common(fit.start.nets[net, :1][None], own)[0, 0].cpu()
+            self.shift(start @ mix[mine].sum(0))
+            found = fit.sum_of_snapshots(net, {v: float(own.unit) * mix[v] for v in mine})
             if found is not None:
-                column, edge, leaves = (v.cpu() for v in found)
-                self.trees.append((column, edge, leaves * own.unit.cpu()))
+                column, edge, leaves = found
+                self.trees.append((column.cpu(), edge.cpu(), leaves.cpu()))
 
     @staticmethod
     def _put_heads(backbone: Backbone, parameters: Tensor, heads: Tensor) -> None:
@@ -144,7 +125,8 @@ class _Writer:
         parts[-3].copy_(heads[:, 1 : 1 + width])
         parts[-1].copy_(heads[:, 1 + width :])
 
-    def _shift(self, offset: Tensor) -> None:
+    def shift(self, offset: Tensor) -> None:
+        """Add a constant (o,)."""
         self.offset = offset if self.offset is None else self.offset + offset
 
     def finish(self, setting: Setting, outcome: Learned) -> TrainedNets:
@@ -193,9 +175,9 @@ def _predict(nets: TrainedNets, x: Tensor) -> Tensor:
     theta = arrays["offset"].expand(len(x), -1).clone()
     for i, kind in enumerate(nets.config["nets"]):
         backbone = Backbone(nets.config["n_in"], tuple(kind["hidden"]), nets.config["n_out"], kind["activation"])
-        own = {f: arrays[f"nets.{i}.{f}"] for f in ("parameters", "gain", "mean", "scale")}
+        own = {f: arrays[f"nets.{i}.{f}"] for f in ("parameters", "mean", "scale")}
         standardized = (x[None] - own["mean"][:, None]) / own["scale"][:, None]
-        theta += torch.einsum("v,vmo->mo", own["gain"], backbone.forward(own["parameters"], standardized).double())
+        theta += backbone.forward(own["parameters"], standardized).double().sum(0)
     for i, kind in enumerate(nets.config["bases"]):
         own = {f: arrays[f"bases.{i}.{f}"] for f in ("mean", "scale", "knots", "center", "spread", "coefficients")}
         directions = arrays[f"bases.{i}.directions"] if kind["sieve"] else None

@@ -65,9 +65,13 @@ def predictions_of_basis(fit: BasisFit, x: Tensor, scheme: Scheme) -> Prediction
     return _collect(scheme, fit.task.n_out, x.device, predict)
 
 
-def predictions_of_trees(fit: TreesFit, scheme: Scheme) -> Predictions:
+def predictions_of_trees(fit: TreesFit, x: Tensor, scheme: Scheme) -> Predictions:
     """Return the held-out predictions of boosted trees."""
-    return _collect(scheme, fit.task.n_out, fit.out.device, lambda v, cell, rows: fit.out[v, rows])
+
+    def predict(v: int, cell: int, rows: Tensor) -> Tensor:
+        return fit.predict(v, int(scheme.net[v]), x[rows]).float()
+
+    return _collect(scheme, fit.task.n_out, x.device, predict)
 
 
 def _collect(

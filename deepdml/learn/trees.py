@@ -19,7 +19,7 @@ from deepdml.learn.scheme import Scheme
 from deepdml.learn.tasks import Task, Units
 
 MAX_COVARIATES = 256  # beyond, a tree would see too few of the columns
-BINS = 32
+BINS = 64
 DEPTH = 3
 NODES, LEAVES = 2**DEPTH - 1, 2**DEPTH
 COLUMNS = 32  # covariates that one tree may split on, drawn afresh for each
@@ -30,12 +30,12 @@ GAIN = 0.1  # a snapshot stops when it gained less than this over sqrt(n), relat
 RIDGE = 20.0  # rows of mean curvature added to every node
 LEAST = 10.0  # rows of mean curvature that a node needs
 LIMIT = 3.0  # largest Newton step of a leaf
-PART_ROWS = (
-    2_500  # a net's rows are dealt into parts of at least so many, and each tree is split by one of them in turn
-)
+# a net's rows are dealt into parts of at least so many, and each tree is split by one of them in turn
+PART_ROWS = 2_500
 MAX_PARTS = 4
 QUANTILE_ROWS = 20_000
 TREES_AT_ONCE = 256
+CHUNK = 4096  # rows predicted at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +96,6 @@ class TreesFit:
         The trees of each net.
     steps : Tensor (v,)
         Trees of each snapshot.
-    out : Tensor (v, n, o)
-        What each snapshot predicts for every row, in common units.
     """
 
     name: str
@@ -107,30 +105,44 @@ class TreesFit:
     bins: Bins
     trees: tuple[tuple[Tree, ...], ...]
     steps: Tensor
-    out: Tensor
 
-    def sum_of_snapshots(self, net: int, gains: dict[int, float]) -> tuple[Tensor, Tensor, Tensor] | None:
-        """Return columns, edges and leaves, in the units of the net, of its snapshots' trees times their gains.
+    def predict(self, v: int, net: int, x: Tensor) -> Tensor:
+        """Return what snapshot v, a state of net `net`, predicts at covariates (r, p), in common units: (r, o)."""
+        own = self.units.select(torch.tensor([net], device=x.device))
+        out = self.start.nets[net, 0].expand(len(x), -1)
+        trees = self.trees[net][: int(self.steps[v])]
+        if trees:
+            column, edge, leaves = stored(self.bins, trees)
+            parts = [add_trees(part, column, edge, leaves) for part in x.split(CHUNK)]
+            out = out + torch.cat(parts)
+        return self.task.to_common(out[None], own)[0]
+
+    def sum_of_snapshots(self, net: int, mixes: dict[int, Tensor]) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Return columns, edges and leaves of a net's trees, mixed as its snapshots' outputs are.
 
         Parameters
         ----------
-        gains : dict
-            Gain of each snapshot of the net.
+        mixes : dict of Tensor (o, o)
+            By which the outputs of each snapshot of the net, in its units, are multiplied.
         """
-        trees = self.trees[net][: max(int(self.steps[v]) for v in gains)]
+        trees = self.trees[net][: max(int(self.steps[v]) for v in mixes)]
         if not trees:
             return None
-        column, split = torch.stack([tree.column for tree in trees]), torch.stack([tree.split for tree in trees])
-        leaves = torch.stack([tree.leaves for tree in trees]).double()
-        taken = torch.arange(len(trees))
-        gain = torch.stack([g * (taken < self.steps[v]) for v, g in gains.items()]).sum(0)
-        return column, self.bins.edges[column, split], leaves * gain.to(leaves.device)[:, None, None]
+        column, edge, leaves = stored(self.bins, trees)
+        taken = torch.arange(len(trees), device=leaves.device)
+        mix = sum((taken < int(self.steps[v]))[:, None, None] * m.to(leaves.device) for v, m in mixes.items())
+        return column, edge, leaves @ mix
+
+
+def stored(bins: Bins, trees: tuple[Tree, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the columns, edges (m, NODES) and leaves (m, LEAVES, o) of m trees, for `add_trees`."""
+    column, split = torch.stack([tree.column for tree in trees]), torch.stack([tree.split for tree in trees])
+    return column, bins.edges[column, split], torch.stack([tree.leaves for tree in trees]).double()
 
 
 def fit_trees(start: BasisFit, bins: Bins, scheme: Scheme, units: Units, seeds: np.random.SeedSequence) -> TreesFit:
     """Boost every net of a scheme from a constant fit; every snapshot takes the trees best on its held-out cells."""
     task, device, n = start.task, bins.codes.device, len(bins.codes)
-    out = torch.zeros(len(scheme.net), n, task.n_out, device=device)
     steps = torch.zeros(len(scheme.net), dtype=torch.long)
     trees: list[tuple[Tree, ...]] = []
     drawn = seeds.generate_state(scheme.n_nets, np.uint64) >> 1
@@ -140,16 +152,14 @@ def fit_trees(start: BasisFit, bins: Bins, scheme: Scheme, units: Units, seeds: 
         snapshots = np.flatnonzero(scheme.net == net)
         held = [torch.from_numpy(scheme.rows_of_cells(scheme.select[v])).to(device) for v in snapshots]
         at = start.nets[net, 0].float().expand(n, -1)
-        trees.append(_boost(grower, at, held, snapshots, steps, out))
-        for v in snapshots:
-            out[v] = task.to_common(out[v][None], own)[0]
-    return TreesFit("trees", task, start, units, bins, tuple(trees), steps, out)
+        trees.append(_boost(grower, at, held, snapshots, steps))
+    return TreesFit("trees", task, start, units, bins, tuple(trees), steps)
 
 
 def _boost(
-    grower: Grower, at: Tensor, held: list[Tensor], snapshots: NDArray[np.intp], steps: Tensor, out: Tensor
+    grower: Grower, at: Tensor, held: list[Tensor], snapshots: NDArray[np.intp], steps: Tensor
 ) -> tuple[Tree, ...]:
-    """Grow trees from `at` (n, o) until no snapshot looks for a lesser held-out loss; note each one's steps and output.
+    """Grow trees from `at` (n, o) until no snapshot looks for a lesser held-out loss; note each one's steps.
 
     Every snapshot stops looking on its own rows alone: the other's would carry the outcomes it predicts.
     """
@@ -163,7 +173,7 @@ def _boost(
             if looking[i]:
                 history[i].append(float(losses[i].mean()))
                 if history[i][-1] == min(history[i]):
-                    steps[v], out[v] = len(trees), at
+                    steps[v] = len(trees)
                 looking[i] = not _finished(history[i], len(at))
         if not any(looking):
             return tuple(trees)

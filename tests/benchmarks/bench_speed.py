@@ -170,7 +170,7 @@ def section_growth(bench: Bench) -> str:
     rows = []
     for n, p, run in runs:
         allowed = 3 * run["covariate_bytes"] + GIB
-        linear = verdict(run["seconds"] <= first * n) if p == 64 else ""
+        linear = verdict(run["seconds"] <= first * n) if p == 64 and n > GROWTH[0] else ""
         memory = verdict(run["peak_bytes"] <= allowed)
         rows.append(
             [

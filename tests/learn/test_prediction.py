@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import deepdml as dd
+from deepdml.learn import prediction
 from deepdml.learn.prediction import predict_theta
 
 
@@ -50,6 +53,33 @@ def test_predictions_for_the_training_rows_are_near_the_cross_fitted_ones(option
     eta_new, eta_cross = res.predict(frame, which="linear"), res.predict(which="linear")
     assert np.corrcoef(eta_new, eta_cross)[0, 1] > 0.9
     assert (eta_new - eta_cross).abs().mean() < 0.5 * eta_cross.std()
+
+
+@pytest.mark.parametrize("learner", ["auto", "net"])
+def test_a_blocks_share_of_the_prediction_is_what_predicts_its_rows(monkeypatch, learner):
+    """With the other blocks' snapshots left out, the stored fits give a fifth of the block's own cross-fitted theta."""
+    kept = {}
+    monkeypatch.setattr(prediction, "collect_nets", lambda repetitions: kept.update(r=repetitions[0]))
+    monkeypatch.setattr("deepdml.learn.fitting.collect_nets", prediction.collect_nets)
+    frame = draw(600)
+    dd.fit("y ~ t | x0 + x1 + x2", frame, seed=1, hidden=(4,), epochs=20, learner=learner)
+    monkeypatch.undo()
+    r = kept["r"]
+    x = r.setting.problem.x
+    for a in range(5):
+        alone = torch.from_numpy(r.setting.scheme.target == a)
+        real = prediction._mix
+        monkeypatch.setattr(prediction, "_mix", lambda *args, m=alone, f=real: f(*args) * m[:, None, None])
+        outcome = r.learned[0]
+        if outcome.recalibration is not None:
+            shift = outcome.recalibration.shift * (torch.arange(5) == a)[:, None]
+            outcome = replace(outcome, recalibration=replace(outcome.recalibration, shift=shift))
+        nets = prediction.collect_nets([replace(r, learned=(outcome, *r.learned[1:]))])
+        monkeypatch.undo()
+        inside = r.setting.scheme.block == a
+        ours = 5 * predict_theta(nets, x.numpy()[inside]) @ np.linalg.inv(r.setting.problem.unit).T
+        # nets run in single precision
+        np.testing.assert_allclose(ours, r.learned[0].out[inside].numpy(), rtol=1e-4, atol=1e-4)
 
 
 def test_repetitions_and_copies_are_averaged():

@@ -11,7 +11,7 @@ from deepdml.families import resolve_family
 from deepdml.learn import trees
 from deepdml.learn.candidates import constant_basis, fit_basis
 from deepdml.learn.tasks import MeanTask, OutcomeTask
-from deepdml.learn.trees import BINS, DEPTH, LEAVES, NODES, Bins, Grower, add_trees, best_splits, fit_trees
+from deepdml.learn.trees import BINS, DEPTH, LEAVES, NODES, Bins, Grower, add_trees, best_splits, fit_trees, stored
 
 
 def fitted(p, task=None, x=None, seed=3):
@@ -19,6 +19,12 @@ def fitted(p, task=None, x=None, seed=3):
     task, x = task or p.problem.outcome, p.problem.x if x is None else x
     start = fit_basis("constant", task, constant_basis(x), x, p.scheme, p.units(task))
     return fit_trees(start, Bins.cut(x), p.scheme, p.units(task), np.random.SeedSequence(seed))
+
+
+def outputs(p, fit, x=None):
+    """What every snapshot predicts for every row (v, n, o)."""
+    x = p.problem.x if x is None else x
+    return torch.stack([fit.predict(v, net, x) for v, net in enumerate(p.scheme.net.tolist())])
 
 
 def grower(task, x, rows=None):
@@ -132,29 +138,43 @@ class TestFits:
         x = p.problem.x.clone()
         x[:, 0] = x[:, 0].exp()
         x[:, 1] = 3 * x[:, 1] + 7
-        assert torch.equal(fitted(p).out, fitted(p, x=x).out)
+        assert torch.equal(outputs(p, fitted(p)), outputs(p, fitted(p, x=x), x))
 
     def test_the_seed_decides(self, posed):
         """Which covariates a tree sees is all that is drawn, so with no more than it may see nothing is."""
         p = posed(wave=1.0)
-        assert torch.equal(fitted(p).out, fitted(p, seed=4).out)
+        assert torch.equal(outputs(p, fitted(p)), outputs(p, fitted(p, seed=4)))
         x = torch.cat([p.problem.x, torch.randn(400, 60, generator=torch.Generator().manual_seed(1))], 1)
-        assert torch.equal(fitted(p, x=x).out, fitted(p, x=x).out)
-        assert not torch.equal(fitted(p, x=x).out, fitted(p, x=x, seed=4).out)
+        assert torch.equal(outputs(p, fitted(p, x=x), x), outputs(p, fitted(p, x=x), x))
+        assert not torch.equal(outputs(p, fitted(p, x=x), x), outputs(p, fitted(p, x=x, seed=4), x))
 
     @pytest.mark.parametrize("family", ["gaussian", "logit", "poisson"])
-    def test_what_is_stored_predicts_what_was_recorded(self, posed, family):
+    def test_trees_predict_what_they_grew(self, posed, family):
         p = posed(family, wave=2.0)
-        fit, task = fitted(p), p.problem.outcome
+        task, x = p.problem.outcome, p.problem.x
+        growing = grower(task, x)
+        at, grown = torch.zeros(400, task.n_out), []
+        for number in range(6):
+            tree, leaf = growing.grow(at, number)
+            at = at + tree.leaves[leaf]
+            grown.append(tree)
+        ours = add_trees(x, *stored(Bins.cut(x), tuple(grown)))
+        torch.testing.assert_close(ours.float(), at, atol=1e-5, rtol=1e-5)  # they grow in single precision
+
+    @pytest.mark.parametrize("family", ["gaussian", "logit", "poisson"])
+    def test_snapshots_are_mixed_as_their_outputs_are(self, posed, family):
+        p = posed(family, wave=2.0)
+        fit, task, x = fitted(p), p.problem.outcome, p.problem.x
         assert fit.steps.max() > 5
-        for v, net in enumerate(p.scheme.net.tolist()):
-            units = fit.units.select(torch.tensor([net]))
-            own = fit.start.nets[net].expand(400, -1)
-            found = fit.sum_of_snapshots(net, {v: 1.0})
-            if fit.steps[v]:
-                own = own + add_trees(p.problem.x, *found)
-            # trees are added up in single precision while they grow
-            torch.testing.assert_close(task.to_common(own[None], units)[0].float(), fit.out[v], atol=1e-4, rtol=1e-4)
+        mixes = {v: torch.randn(2, 2, generator=torch.Generator().manual_seed(v)).double() for v in range(20)}
+        each = outputs(p, fit)
+        for net in range(p.scheme.n_nets):
+            units, start = fit.units.select(torch.tensor([net])), fit.start.nets[net].expand(400, -1)
+            mine = np.flatnonzero(p.scheme.net == net).tolist()
+            found = fit.sum_of_snapshots(net, {v: mixes[v] for v in mine})
+            zero = task.to_common(start[None], units)[0]
+            expected = sum((each[v] - zero) @ mixes[v] for v in mine) / units.unit
+            torch.testing.assert_close(add_trees(x, *found), expected, atol=1e-9, rtol=1e-9)  # order of sums
 
     @pytest.mark.parametrize("family", ["gaussian", "logit", "poisson"])
     @pytest.mark.parametrize("n_folds", [3, 5])
@@ -167,9 +187,10 @@ class TestFits:
         y[inside] = {"gaussian": y[inside] + 30, "logit": 1 - y[inside], "poisson": y[inside] + 40}[family]
         one, two = fitted(before), fitted(posed(family, frame=before.frame.assign(y=y), plan=plan))
         own = torch.from_numpy(before.scheme.target == 0)
-        assert torch.equal(one.out[own], two.out[own])
+        outs = [outputs(before, fit) for fit in (one, two)]
+        assert torch.equal(outs[0][own], outs[1][own])
         assert torch.equal(one.steps[own], two.steps[own])
-        assert (one.out[~own] != two.out[~own]).any()
+        assert (outs[0][~own] != outs[1][~own]).any()
 
     def test_noise_gets_few_trees_and_steps_many(self, posed):
         p = posed(n=1000)
