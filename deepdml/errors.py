@@ -46,6 +46,10 @@ class OverlapWarning(DeepDMLWarning):
     """Propensities were clipped or eigenvalues of Lambda floored in more than one per cent of rows."""
 
 
+class FitWarning(DeepDMLWarning):
+    """Held-out residuals still vary with the covariates: a nuisance was not learned, and the estimate may be biased."""
+
+
 class InferenceWarning(DeepDMLWarning):
     """The covariance asked for is not what the fit supports, or is fragile (few clusters)."""
 

@@ -15,6 +15,7 @@ from deepdml.learn.influence import DiscreteLaw, Influence, LocationScaleLaw, Nu
 from deepdml.learn.nuisances import Learned, Report, Setting, Spread, learn_nuisances, learn_spread
 from deepdml.learn.problem import LearnOptions, Problem
 from deepdml.learn.scheme import paired, single
+from deepdml.learn.signal import signal_left
 from deepdml.learn.tasks import LevelTask
 from deepdml.learn.training import Inputs, TrainedGroup
 from deepdml.learn.treatment import Levels, Scalar, Vector, clip_propensities, floor_scale, residual_nodes
@@ -56,6 +57,7 @@ class Repetition:
     setting: Setting
     learned: tuple[Learned, ...]
     nuisances: tuple[NuisanceFit, ...]
+    signal: dict[str, float]
 
 
 def crossfit(
@@ -68,7 +70,7 @@ def crossfit(
     OverlapError
         Where the covariates determine the treatment.
     """
-    split_seed, net_seed, spread_seed = seeds.spawn(3)
+    split_seed, net_seed, spread_seed, signal_seed = seeds.spawn(4)
     make = single if options.learner == "net" and problem.x.shape[1] else paired
     scheme = make(plan, np.random.default_rng(split_seed))
     inputs = Inputs.over_training_rows(problem.x, scheme)
@@ -77,7 +79,21 @@ def crossfit(
     learned = tuple(learn_nuisances(setting, net_seed, report))
     report("Lambda and psi", 0, 0, math.nan)
     influence, curvature, law = assemble(setting, learned, np.random.default_rng(spread_seed))
-    return Repetition(influence, curvature, law, setting, learned, _assess(setting, learned, law))
+    nuisances = _assess(setting, learned, law)
+    return Repetition(influence, curvature, law, setting, learned, nuisances, _signal(setting, learned, signal_seed))
+
+
+def _signal(setting: Setting, learned: tuple[Learned, ...], seed: np.random.SeedSequence) -> dict[str, float]:
+    """Return what is left in the residuals; nothing where there are no covariates."""
+    problem = setting.problem
+    if problem.x.shape[1] == 0:
+        return {}
+    rows = torch.arange(len(problem.x), device=problem.x.device)
+    scaled = torch.from_numpy(problem.data.t @ problem.unit).to(problem.x.device)
+    slope = problem.family.score(problem.outcome.y, (scaled * learned[0].out).sum(1))
+    weighted = slope if problem.weight is None else slope * problem.weight
+    treated = learned[1].task.derivatives(learned[1].out, rows)[0] if len(learned) > 1 else None
+    return signal_left(problem.x, weighted, treated, setting.scheme.block, seed)
 
 
 def assemble(

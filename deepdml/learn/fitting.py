@@ -125,6 +125,7 @@ def _record(
         floored_share=float(np.mean([r.curvature.floored_share for r in repetitions])),
         min_eigenvalue=float(min(r.curvature.min_eigenvalue for r in repetitions)),
         split_clusters=any(plan.split_clusters for plan in plans),
+        signal={name: float(np.median([r.signal[name] for r in repetitions])) for name in first.signal},
     )
 
 

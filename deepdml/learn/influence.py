@@ -152,7 +152,8 @@ class FitRecord:
     `strategy` names how Lambda was obtained, `treatment_model` the model of T given x; `hidden` the layer widths;
     `overlap` maps a label to a share or a quantile (propensity by level, or the residual sd of T);
     `clipped_share` and `floored_share` are shares of rows in [0, 1]; `min_eigenvalue` is the smallest
-    eigenvalue of Lambda over the rows; `notes` are the warnings of the fit, one sentence each.
+    eigenvalue of Lambda over the rows; `notes` are the warnings of the fit, one sentence each; `signal` holds the
+    statistics of what is left in held-out residuals, by name (learn/signal.py).
     """
 
     family: str
@@ -174,6 +175,7 @@ class FitRecord:
     min_eigenvalue: float
     split_clusters: bool
     notes: tuple[str, ...] = ()
+    signal: dict[str, float] = field(default_factory=dict)
     history: tuple[dict[str, float], ...] = ()
 
 

@@ -9,9 +9,16 @@ import pandas as pd
 from tabulate import tabulate
 
 from deepdml.learn.influence import FitRecord, NuisanceFit
+from deepdml.results.estimation import Estimates
 
 REGULARIZED_SHARE = 0.01
 """A share of clipped or floored rows above this is a warning."""
+SIGNAL_LEFT = 3.0
+"""Above this a statistic of held-out residuals is named in the summary."""
+GROSS_MISFIT = 6.0
+"""Above this it is a warning."""
+ONE_ROW = 0.1
+"""A row with more than this share of the variance of psi is named in the summary."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -22,9 +29,15 @@ class Diagnostics:
     ----------
     record : FitRecord
         What the fit did.
+    largest_row : Series
+        By estimate, the share of the variance of psi that the most influential row makes; NaN without the rows.
+    disagreement : Series
+        By estimate, the standard deviation of the repetitions' estimates in standard errors; NaN for one repetition.
     """
 
     record: FitRecord
+    largest_row: pd.Series
+    disagreement: pd.Series
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per nuisance: out-of-fold losses and skill, stacking weights and best epochs.
@@ -72,6 +85,16 @@ class Diagnostics:
         return self.record.floored_share
 
     @property
+    def signal(self) -> pd.Series:
+        """What is left in held-out residuals: kernel statistics, about standard normal where nothing is.
+
+        "outcome" and "treatment" show where that nuisance was not learned, "both" what the two have in common, which
+        biases the estimate. Above 3 there is signal left, above 6 the misfit is gross. A low value proves nothing:
+        over many covariates the kernels see little of what varies with one of them.
+        """
+        return pd.Series(self.record.signal, dtype=float, name="signal")
+
+    @property
     def history(self) -> pd.DataFrame:
         """Training history, one row per recorded step."""
         return pd.DataFrame(list(self.record.history))
@@ -85,7 +108,16 @@ class Diagnostics:
             f"  rows clipped: {self.clipped_share:.2%}",
             f"  rows floored: {self.floored_share:.2%}",
             f"  smallest eigenvalue of Lambda: {self.min_eigenvalue:.4g}",
+            "",
+            "Signal left in held-out residuals (standard normal where there is none)",
+            *(f"  {name}: {value:.1f}" for name, value in self.record.signal.items()),
+            "",
+            "Share of the variance in the most influential row",
+            *(f"  {name}: {value:.2%}" for name, value in self.largest_row.items()),
         ]
+        if self.disagreement.notna().any():
+            lines += ["", "Standard deviation between repetitions, in standard errors"]
+            lines += [f"  {name}: {value:.2f}" for name, value in self.disagreement.items()]
         if self.record.notes:
             lines += ["", "Notes of the fit", *(f"  {note}" for note in self.record.notes)]
         return "\n".join(lines)
@@ -106,6 +138,47 @@ def regularization_notes(record: FitRecord) -> list[str]:
             "columns, or restricting the sample."
         )
     return notes
+
+
+def signal_note(record: FitRecord) -> tuple[str, bool] | None:
+    """Return a sentence on signal left in held-out residuals, and whether it is a warning; None where there is none."""
+    left = {name: value for name, value in record.signal.items() if value > SIGNAL_LEFT}
+    if not left:
+        return None
+    figures = ", ".join(f"{name} {value:.1f}" for name, value in left.items())
+    gross = max(left.values()) > GROSS_MISFIT
+    text = (
+        f"Held-out residuals still vary with the covariates ({figures}; about standard normal where nothing is left): "
+        "the estimate may be biased. Add rows, drop covariates that do not matter or transform those that do."
+    )
+    return text, gross
+
+
+def influence_notes(estimates: Estimates) -> list[str]:
+    """Return a sentence on the estimates of which one row makes much of the variance."""
+    shares = largest_rows(estimates)
+    found = ", ".join(f"{name} ({share:.0%})" for name, share in shares.items() if share > ONE_ROW)
+    return [f"One row makes more than {ONE_ROW:.0%} of the variance of {found}; see diagnostics."] if found else []
+
+
+def largest_rows(estimates: Estimates) -> pd.Series:
+    """Return, by estimate, the largest row's share of the variance of psi, the median over repetitions."""
+    if estimates.psi is None:
+        return pd.Series(np.nan, index=list(estimates.labels))
+    away = np.square(estimates.psi - estimates.psi.mean(1, keepdims=True))
+    total = away.sum(1)
+    shares = np.divide(away.max(1), total, out=np.zeros_like(total), where=total > 0)
+    return pd.Series(np.median(shares, axis=0), index=list(estimates.labels))
+
+
+def disagreement(estimates: Estimates) -> pd.Series:
+    """Return, by estimate, the standard deviation of the repetitions' estimates over the standard error."""
+    index = list(estimates.labels)
+    if estimates.psi is None or len(estimates.psi) == 1:
+        return pd.Series(np.nan, index=index)
+    error = np.sqrt(np.diag(estimates.covariance.matrix))
+    spread = estimates.psi.mean(1).std(0, ddof=1)
+    return pd.Series(np.divide(spread, error, out=np.full_like(spread, np.nan), where=error > 0), index=index)
 
 
 def _skill(fit: NuisanceFit, reference: float) -> float:

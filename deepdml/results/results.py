@@ -17,7 +17,7 @@ from deepdml.errors import OptionError
 from deepdml.estimands import Estimand
 from deepdml.inference import sup_t
 from deepdml.results import pairwise, storage
-from deepdml.results.diagnostics import Diagnostics
+from deepdml.results.diagnostics import Diagnostics, disagreement, largest_rows
 from deepdml.results.effects import Effects
 from deepdml.results.estimation import Estimates, covariance_spec, estimate
 from deepdml.results.fit import Fit
@@ -273,8 +273,8 @@ class Results(Effects, ResultsWrapper):  # type: ignore[misc]  # statsmodels shi
 
     @property
     def diagnostics(self) -> Diagnostics:
-        """Out-of-fold fit of every nuisance, overlap, eigenvalues of Lambda, shares regularized, best epochs."""
-        return Diagnostics(self._fit.record)
+        """Fit of every nuisance, overlap, shares regularized, signal left in residuals, influence of single rows."""
+        return Diagnostics(self._fit.record, largest_rows(self._estimates), disagreement(self._estimates))
 
     # Other covariances, and files
 

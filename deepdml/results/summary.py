@@ -10,7 +10,7 @@ from statsmodels.iolib.summary import Summary as StatsmodelsSummary
 from statsmodels.iolib.summary import d_or_f, summary_return
 
 from deepdml.errors import list_rows
-from deepdml.results.diagnostics import regularization_notes
+from deepdml.results.diagnostics import influence_notes, regularization_notes, signal_note
 from deepdml.results.estimation import Estimates
 from deepdml.results.fit import Fit
 
@@ -128,6 +128,13 @@ def _foot(fit: Fit, estimates: Estimates) -> list[str]:
             "between them."
         )
     notes.append(f"Smallest eigenvalue of Lambda over the rows: {fit.record.min_eigenvalue:.3g}.")
-    notes += [*regularization_notes(fit.record), *estimates.covariance.notes, *fit.record.notes]
+    left = signal_note(fit.record)
+    notes += [left[0]] if left else []
+    notes += [
+        *influence_notes(estimates),
+        *regularization_notes(fit.record),
+        *estimates.covariance.notes,
+        *fit.record.notes,
+    ]
     numbered = [f"[{number}] {note}" for number, note in enumerate(dict.fromkeys(notes), start=1)]
     return ["Formula: " + fit.design.formula, "Notes:", *numbered]

@@ -1,0 +1,79 @@
+"""What the diagnostics and the summary say of a fit that should not be trusted."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from deepdml.errors import FitWarning
+from deepdml.results import make_results
+from deepdml.results.diagnostics import GROSS_MISFIT, SIGNAL_LEFT
+
+
+def again(known, repetitions=None, **record):
+    """The Results of a known fit with another record, and the warnings that making it gave."""
+    res = known.results
+    pieces = repetitions or res._fit.rows.repetitions
+    folds = np.tile(res._fit.rows.folds[:1], (len(pieces), 1))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        made = make_results(
+            known.data, res._fit.family, pieces, folds, replace(res._fit.record, **record), None, model=res.model
+        )
+    return made, [w for w in caught if issubclass(w.category, FitWarning)]
+
+
+@pytest.mark.parametrize(
+    ("value", "named", "warned"),
+    [(SIGNAL_LEFT - 0.1, False, False), (SIGNAL_LEFT + 0.1, True, False), (GROSS_MISFIT + 0.1, True, True)],
+)
+def test_signal_left_in_residuals_is_said(known, value, named, warned):
+    res, caught = again(known(), signal={"outcome": 0.2, "treatment": value, "both": -1.0})
+    assert ("Held-out residuals still vary" in res.summary().as_text()) is named
+    assert bool(caught) is warned
+    if named:
+        assert f"treatment {value:.1f}" in res.summary().as_text()
+        assert "outcome 0.2" not in res.summary().as_text()
+    assert res.diagnostics.signal["treatment"] == value
+    assert f"treatment: {value:.1f}" in repr(res.diagnostics)
+
+
+def test_the_share_of_the_most_influential_row(known):
+    res = known().results
+    psi = res.psi.to_numpy()
+    away = (psi - psi.mean(0)) ** 2
+    np.testing.assert_allclose(res.diagnostics.largest_row, away.max(0) / away.sum(0))
+    assert "One row makes" not in res.summary().as_text()
+
+
+def test_one_row_with_most_of_the_variance_is_named(known):
+    base = known()
+    (piece,) = base.results._fit.rows.repetitions
+    score = piece.score.copy()
+    score[7] *= 300
+    res, _ = again(base, (replace(piece, score=score),))
+    assert res.diagnostics.largest_row.max() > 0.5
+    assert "One row makes more than 10% of the variance of" in " ".join(res.summary().as_text().split())
+
+
+def test_repetitions_that_disagree_are_measured(known):
+    base = known(n_rep=3, shift=0.5)
+    pieces = base.results._fit.rows.repetitions
+    assert base.results.diagnostics.disagreement.notna().all()
+    means = []
+    for piece in pieces:
+        one, _ = again(base, (piece,))
+        means.append(one.params)
+        assert one.diagnostics.disagreement.isna().all()
+    expected = np.std(means, axis=0, ddof=1) / base.results.bse
+    np.testing.assert_allclose(base.results.diagnostics.disagreement, expected, rtol=1e-9)
+    assert "Standard deviation between repetitions" in repr(base.results.diagnostics)
+
+
+def test_without_rows_the_influence_is_unknown(known):
+    res, _ = again(known())
+    res.remove_data()
+    assert res.diagnostics.largest_row.isna().all()
