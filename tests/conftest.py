@@ -41,7 +41,6 @@ def make_record(family: str) -> FitRecord:
         clipped_share=0.0,
         floored_share=0.0,
         min_eigenvalue=0.1,
-        split_clusters=False,
     )
 
 

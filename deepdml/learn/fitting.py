@@ -124,7 +124,6 @@ def _record(
         clipped_share=float(np.mean([r.law.clipped_share for r in repetitions])),
         floored_share=float(np.mean([r.curvature.floored_share for r in repetitions])),
         min_eigenvalue=float(min(r.curvature.min_eigenvalue for r in repetitions)),
-        split_clusters=any(plan.split_clusters for plan in plans),
         signal={name: float(np.median([r.signal[name] for r in repetitions])) for name in first.signal},
     )
 

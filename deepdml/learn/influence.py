@@ -173,7 +173,6 @@ class FitRecord:
     clipped_share: float
     floored_share: float
     min_eigenvalue: float
-    split_clusters: bool
     notes: tuple[str, ...] = ()
     signal: dict[str, float] = field(default_factory=dict)
     history: tuple[dict[str, float], ...] = ()

@@ -202,7 +202,9 @@ class TestFlooring:
             floor_scale(np.full(10, 0.001), "price", 1.0)
 
     def test_a_tight_treatment_is_not(self):
-        floor_scale(np.full(10, 0.02), "price", 1.0)
+        scale, touched = floor_scale(np.full(10, 0.02), "price", 1.0)
+        np.testing.assert_array_equal(scale, np.full(10, 0.02))  # a floor of 5 % of itself touches nothing
+        assert touched == 0.0
 
 
 class TestLaws:

@@ -58,7 +58,6 @@ def make_record() -> FitRecord:
         clipped_share=0.0,
         floored_share=0.0,
         min_eigenvalue=0.07,
-        split_clusters=False,
     )
 
 
