@@ -44,23 +44,22 @@ def predictions_of_nets(trained: TrainedGroup, inputs: Inputs, scheme: Scheme) -
     def predict(v: int, rows: Tensor) -> Tensor:
         net = torch.tensor([int(scheme.net[v])], device=device)
         parameters = trained.parameters[v : v + 1]
-        parts = [
-            backbone.forward(parameters, inputs.standardized(net, part[None]))[0] for part in rows.split(4 * CHUNK)
-        ]
-        return task.to_common(torch.cat(parts)[None], trained.group.units.select(net))[0]
+        out = backbone.forward(parameters, inputs.standardized(net, rows[None]))
+        return task.to_common(out, trained.group.units.select(net))[0]
 
-    return _collect(scheme, task.n_out, device, lambda v, cell, rows: predict(v, rows))
+    return _collect(scheme, task.n_out, device, predict)
 
 
 def predictions_of_basis(fit: BasisFit, x: Tensor, scheme: Scheme) -> Predictions:
     """Return the held-out predictions of a fit on a basis."""
-    features: dict[int, Tensor] = {}  # of one cell, shared by its snapshots
+    features: dict[int, Tensor] = {}  # of the rows at hand, shared by their snapshots
 
-    def predict(v: int, cell: int, rows: Tensor) -> Tensor:
-        if cell not in features:
+    def predict(v: int, rows: Tensor) -> Tensor:
+        first = int(rows[0])
+        if first not in features:
             features.clear()
-            features[cell] = fit.basis(x[rows])
-        return (features[cell] @ fit.coefficients[v]).float()
+            features[first] = fit.basis(x[rows])
+        return (features[first] @ fit.coefficients[v]).float()
 
     return _collect(scheme, fit.task.n_out, x.device, predict)
 
@@ -68,28 +67,25 @@ def predictions_of_basis(fit: BasisFit, x: Tensor, scheme: Scheme) -> Prediction
 def predictions_of_trees(fit: TreesFit, x: Tensor, scheme: Scheme) -> Predictions:
     """Return the held-out predictions of boosted trees."""
 
-    def predict(v: int, cell: int, rows: Tensor) -> Tensor:
+    def predict(v: int, rows: Tensor) -> Tensor:
         return fit.predict(v, int(scheme.net[v]), x[rows]).float()
 
     return _collect(scheme, fit.task.n_out, x.device, predict)
 
 
-def _collect(
-    scheme: Scheme, n_out: int, device: torch.device, predict: Callable[[int, int, Tensor], Tensor]
-) -> Predictions:
+def _collect(scheme: Scheme, n_out: int, device: torch.device, predict: Callable[[int, Tensor], Tensor]) -> Predictions:
     j, n = scheme.n_blocks, len(scheme.cell)
     slots = [scheme.snapshots_of(block) for block in range(j)]
     held = torch.zeros(j, n, n_out, device=device)
     members = torch.zeros(len(slots[0]), n, n_out, device=device)
     for cell in range(scheme.train.shape[1]):
-        rows = torch.from_numpy(np.flatnonzero(scheme.cell == cell)).to(device)
-        if not len(rows):
-            continue
-        for v in np.flatnonzero(scheme.select[:, cell]).tolist():
-            held[int(scheme.target[v]), rows] = predict(v, cell, rows)
-        block = int(scheme.block[int(rows[0])])
-        for m, v in enumerate(slots[block].tolist() if block >= 0 else []):
-            members[m, rows] = predict(v, cell, rows)
+        found = torch.from_numpy(np.flatnonzero(scheme.cell == cell)).to(device)
+        for rows in found.split(4 * CHUNK) if len(found) else []:
+            for v in np.flatnonzero(scheme.select[:, cell]).tolist():
+                held[int(scheme.target[v]), rows] = predict(v, rows)
+            block = int(scheme.block[int(rows[0])])
+            for m, v in enumerate(slots[block].tolist() if block >= 0 else []):
+                members[m, rows] = predict(v, rows)
     return Predictions(held, members)
 
 

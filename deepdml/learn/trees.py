@@ -211,7 +211,7 @@ class Grower:
     def _sort(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return, column by column, the rows (p, r) in the order of their codes, and the rows (p, BINS) of each bin."""
         codes = self.codes[rows].T.cpu().numpy()
-        order = torch.from_numpy(np.argsort(codes, axis=1, kind="stable").astype(np.int32))
+        order = torch.from_numpy(np.stack([np.argsort(c, kind="stable").astype(np.int32) for c in codes]))
         counts = torch.from_numpy(np.stack([np.bincount(column, minlength=BINS) for column in codes]))
         return order.to(rows.device), counts.to(rows.device)
 
