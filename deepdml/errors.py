@@ -47,7 +47,7 @@ class OverlapWarning(DeepDMLWarning):
 
 
 class FitWarning(DeepDMLWarning):
-    """Held-out residuals still vary with the covariates: a nuisance was not learned, and the estimate may be biased."""
+    """Held-out residuals of outcome and treatment still vary with the covariates: the estimate may be biased."""
 
 
 class InferenceWarning(DeepDMLWarning):

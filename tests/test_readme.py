@@ -1,4 +1,4 @@
-"""README, docs and vignettes run as printed, in order, with warnings as errors."""
+"""README and docs run as printed, in order, with warnings as errors; the vignettes have a test of their own."""
 
 from __future__ import annotations
 
@@ -15,14 +15,12 @@ from click.testing import CliRunner
 from deepdml import cli
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "vignettes").glob("[0-9]*.py"))]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def blocks(document: Path, language: str) -> list[tuple[int, str]]:
-    """Return (first line, code) of the fenced blocks in a language; a script is one block of Python."""
+    """Return (first line, code) of the fenced blocks in a language."""
     text = document.read_text(encoding="utf-8")
-    if document.suffix == ".py":
-        return [(1, text)] if language == "python" else []
     fenced = re.finditer(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     return [(text.count("\n", 0, match.start(1)) + 1, match.group(1)) for match in fenced]
 

@@ -21,8 +21,8 @@ from deepdml.errors import OverlapError
 
 # %%
 nsw = nsw_mixtape.load_pandas().data
-background = "age + educ + black + hisp + marr + nodegree + re74 + re75"
-experiment = dd.fit(f"re78 ~ treat | {background}", nsw, treatment=float(nsw["treat"].mean()), seed=1)
+background = "age + educ + hisp + marr + nodegree + re74 + re75"
+experiment = dd.fit(f"re78 ~ treat | {background} + black", nsw, treatment=float(nsw["treat"].mean()), seed=1)
 print(experiment.summary())
 
 # %% [markdown]
@@ -36,20 +36,15 @@ survey = cps_mixtape.load_pandas().data
 trained = nsw[nsw["treat"] == 1]
 both = pd.concat([trained, survey], ignore_index=True)
 try:
-    dd.fit(f"re78 ~ treat | {background}", both, seed=1)
+    dd.fit(f"re78 ~ treat | {background} + black", both, seed=1)
 except OverlapError as error:
     print(error)
 
 # %% [markdown]
-# So ask about men who could have been in the programme: those with little schooling or earnings behind them.
+# So ask about men who could have been in the programme: young, black, and with next to no earnings before it.
 
 # %%
-poor = both[
-    (both["re74"] < 5_000)
-    & (both["re75"] < 5_000)
-    & (both["age"] < 40)
-    & ((both["black"] == 1) | (both["nodegree"] == 1))
-]
+poor = both[(both["re74"] < 3_000) & (both["re75"] < 3_000) & (both["age"] < 40) & (both["black"] == 1)]
 print(f"{len(poor):,} men, {int(poor['treat'].sum())} of them trained")
 observed = dd.fit(f"re78 ~ treat | {background}", poor, seed=1)
 on_the_treated = observed.estimate(dd.Contrast("treat", 1, 0, subset="treated"))

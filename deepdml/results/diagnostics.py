@@ -16,7 +16,7 @@ REGULARIZED_SHARE = 0.01
 SIGNAL_LEFT = 3.0
 """Above this a statistic of held-out residuals is named in the summary."""
 GROSS_MISFIT = 6.0
-"""Above this it is a warning."""
+"""It is a warning where what outcome and treatment have in common, or each of them, is above this."""
 ONE_ROW = 0.1
 """A row with more than this share of the variance of psi is named in the summary."""
 
@@ -89,8 +89,8 @@ class Diagnostics:
         """What is left in held-out residuals: kernel statistics, about standard normal where nothing is.
 
         "outcome" and "treatment" show where that nuisance was not learned, "both" what the two have in common, which
-        biases the estimate. Above 3 there is signal left, above 6 the misfit is gross. A low value proves nothing:
-        over many covariates the kernels see little of what varies with one of them.
+        biases the estimate; a miss of one alone does not. Above 3 there is signal left, above 6 the misfit is gross.
+        A low value proves nothing: over many covariates the kernels see little of what varies with one of them.
         """
         return pd.Series(self.record.signal, dtype=float, name="signal")
 
@@ -146,12 +146,13 @@ def signal_note(record: FitRecord) -> tuple[str, bool] | None:
     if not left:
         return None
     figures = ", ".join(f"{name} {value:.1f}" for name, value in left.items())
-    gross = max(left.values()) > GROSS_MISFIT
+    each = min(record.signal["outcome"], record.signal.get("treatment", 0.0))
     text = (
-        f"Held-out residuals still vary with the covariates ({figures}; about standard normal where nothing is left): "
-        "the estimate may be biased. Add rows, drop covariates that do not matter or transform those that do."
+        f"Held-out residuals still vary with the covariates ({figures}; about standard normal where nothing is left). "
+        "What outcome and treatment both leave biases the estimate: add rows, drop covariates that do not matter or "
+        "transform those that do."
     )
-    return text, gross
+    return text, max(each, record.signal.get("both", 0.0)) > GROSS_MISFIT
 
 
 def influence_notes(estimates: Estimates) -> list[str]:
