@@ -134,7 +134,8 @@ def page(rows: pd.DataFrame, draws: int) -> str:
         ("rmse", "Root mean square error of theta(x)", ".3f"),
     ):
         means = rows.pivot_table(index="design", columns="variant", values=column, sort=False)
-        body = [[name, *line] for name, line in zip(means.index, means.to_numpy().tolist(), strict=True)]
+        lines = zip(means.index, means.to_numpy().tolist(), strict=True)
+        body = [[name, *("" if np.isnan(v) else v for v in line)] for name, line in lines]
         text = table(body, ["design", *means.columns], digits)
         note = ""
         if column == "z":
