@@ -63,3 +63,14 @@ def test_commands_run_as_printed(document: Path) -> None:
 def test_the_readme_has_examples_to_run() -> None:
     assert len(blocks(ROOT / "README.md", "python")) >= 3
     assert "deepdml fit" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_table_is_the_one_that_is_printed(capsys):
+    """Word by word; numbers to a fifth of a standard error, since sums round differently on other machines."""
+    readme = ROOT / "README.md"
+    exec(compile(blocks(readme, "python")[0][1], str(readme), "exec"), {"__name__": "__main__"})
+    printed, shown = capsys.readouterr().out, blocks(readme, "text")[0][1]
+    number = r"-?\d+\.\d+"
+    assert re.sub(number, "#", " ".join(printed.split())) == re.sub(number, "#", " ".join(shown.split()))
+    ours, theirs = ([float(v) for v in re.findall(number, text)] for text in (printed, shown))
+    np.testing.assert_allclose(ours, theirs, rtol=0.02, atol=0.003)
