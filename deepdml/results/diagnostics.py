@@ -6,10 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from tabulate import tabulate
 
+from deepdml.inference import weighted_mean
 from deepdml.learn.influence import FitRecord, NuisanceFit
 from deepdml.results.estimation import Estimates
+
+Float = NDArray[np.float64]
 
 REGULARIZED_SHARE = 0.01
 """A share of clipped or floored rows above this is a warning."""
@@ -155,30 +159,31 @@ def signal_note(record: FitRecord) -> tuple[str, bool] | None:
     return text, max(each, record.signal.get("both", 0.0)) > GROSS_MISFIT
 
 
-def influence_notes(estimates: Estimates) -> list[str]:
+def influence_notes(estimates: Estimates, weights: Float | None) -> list[str]:
     """Return a sentence on the estimates of which one row makes much of the variance."""
-    shares = largest_rows(estimates)
+    shares = largest_rows(estimates, weights)
     found = ", ".join(f"{name} ({share:.0%})" for name, share in shares.items() if share > ONE_ROW)
     return [f"One row makes more than {ONE_ROW:.0%} of the variance of {found}; see diagnostics."] if found else []
 
 
-def largest_rows(estimates: Estimates) -> pd.Series:
-    """Return, by estimate, the largest row's share of the variance of psi, the median over repetitions."""
+def largest_rows(estimates: Estimates, weights: Float | None) -> pd.Series:
+    """Return, by estimate, the largest row's share of the (weighted) variance of psi, the median over repetitions."""
     if estimates.psi is None:
         return pd.Series(np.nan, index=list(estimates.labels))
-    away = np.square(estimates.psi - estimates.psi.mean(1, keepdims=True))
+    away = np.stack([psi - weighted_mean(psi, weights) for psi in estimates.psi])
+    away = np.square(away if weights is None else away * weights[:, None])
     total = away.sum(1)
     shares = np.divide(away.max(1), total, out=np.zeros_like(total), where=total > 0)
     return pd.Series(np.median(shares, axis=0), index=list(estimates.labels))
 
 
-def disagreement(estimates: Estimates) -> pd.Series:
+def disagreement(estimates: Estimates, weights: Float | None) -> pd.Series:
     """Return, by estimate, the standard deviation of the repetitions' estimates over the standard error."""
     index = list(estimates.labels)
     if estimates.psi is None or len(estimates.psi) == 1:
         return pd.Series(np.nan, index=index)
     error = np.sqrt(np.diag(estimates.covariance.matrix))
-    spread = estimates.psi.mean(1).std(0, ddof=1)
+    spread = np.stack([weighted_mean(psi, weights) for psi in estimates.psi]).std(0, ddof=1)
     return pd.Series(np.divide(spread, error, out=np.full_like(spread, np.nan), where=error > 0), index=index)
 
 

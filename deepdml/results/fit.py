@@ -135,6 +135,11 @@ class Fit:
             )
         return self.rows
 
+    @property
+    def weights(self) -> Float | None:
+        """Sampling weights of the rows (n,); None without them, and without the rows."""
+        return None if self.rows is None else self.rows.weights
+
     def without_rows(self) -> Fit:
         """Return the same fit without its arrays by row."""
         return replace(self, rows=None)

@@ -274,7 +274,8 @@ class Results(Effects, ResultsWrapper):  # type: ignore[misc]  # statsmodels shi
     @property
     def diagnostics(self) -> Diagnostics:
         """Fit of every nuisance, overlap, shares regularized, signal left in residuals, influence of single rows."""
-        return Diagnostics(self._fit.record, largest_rows(self._estimates), disagreement(self._estimates))
+        shares, spread = (of(self._estimates, self._fit.weights) for of in (largest_rows, disagreement))
+        return Diagnostics(self._fit.record, shares, spread)
 
     # Other covariances, and files
 

@@ -131,7 +131,7 @@ def _foot(fit: Fit, estimates: Estimates) -> list[str]:
     left = signal_note(fit.record)
     notes += [left[0]] if left else []
     notes += [
-        *influence_notes(estimates),
+        *influence_notes(estimates, fit.weights),
         *regularization_notes(fit.record),
         *estimates.covariance.notes,
         *fit.record.notes,

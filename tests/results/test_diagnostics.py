@@ -90,3 +90,17 @@ def test_without_rows_the_influence_is_unknown(known):
     res, _ = again(known())
     res.remove_data()
     assert res.diagnostics.largest_row.isna().all()
+
+
+@pytest.mark.parametrize("n_rep", [1, 3])
+def test_sampling_weights_count(known, n_rep):
+    """A row's part is its weight times its distance from the weighted mean, as in the covariance."""
+    base = known(weights=True, n_rep=n_rep, shift=0.5)
+    w, psi = base.frame["w"].to_numpy(), base.results._psi
+    means = np.stack([w @ each / w.sum() for each in psi])
+    parts = (w[:, None] * (psi - means[:, None])) ** 2
+    expected = np.median(parts.max(1) / parts.sum(1), axis=0)
+    np.testing.assert_allclose(base.results.diagnostics.largest_row, expected)
+    if n_rep > 1:
+        spread = means.std(0, ddof=1) / base.results.bse
+        np.testing.assert_allclose(base.results.diagnostics.disagreement, spread)
