@@ -64,7 +64,7 @@ def draw(n: int, seed: int) -> tuple[np.random.Generator, np.ndarray]:
     return rng, rng.standard_normal((n, 2))
 
 
-def within(res, truth: dict[str, float], bound: float = 4.0) -> None:
+def assert_within(res, truth: dict[str, float], bound: float = 4.0) -> None:
     """Each estimate lies within `bound` standard errors of the truth; four leave out one draw in sixteen thousand."""
     assert list(res.params.index) == list(truth)
     z = (res.params - pd.Series(truth)) / res.bse
@@ -81,7 +81,7 @@ class TestStructuralParts:
         y = x[:, 0] + (1 + 0.5 * x[:, 0]) * a + (2 - 0.5 * x[:, 1]) * b + rng.standard_normal(n)
         frame = pd.DataFrame({"y": y, "a": a, "b": b, "x0": x[:, 0], "x1": x[:, 1]})
         res = dd.fit("y ~ a + b | x0 + x1", frame, seed=1, **WIDTH)
-        within(res, {"Intercept": 0.0, "a": 1.0, "b": 2.0})
+        assert_within(res, {"Intercept": 0.0, "a": 1.0, "b": 2.0})
         assert res._fit.record.strategy == "moments"
 
     def test_arms(self):
@@ -93,7 +93,7 @@ class TestStructuralParts:
         y = means[np.arange(n), arm] + rng.standard_normal(n)
         frame = pd.DataFrame({"y": y, "arm": np.array(["a", "b", "c"])[arm], "x0": x[:, 0], "x1": x[:, 1]})
         res = dd.fit("y ~ C(arm) | x0 + x1", frame, seed=1, **WIDTH)
-        within(res, {"Intercept": 0.0, "C(arm)[T.b]": 1.0, "C(arm)[T.c]": 2.0})
+        assert_within(res, {"Intercept": 0.0, "C(arm)[T.b]": 1.0, "C(arm)[T.c]": 2.0})
 
     @pytest.mark.parametrize("family", ["gaussian", "logit"])
     def test_a_square(self, family):
@@ -104,7 +104,7 @@ class TestStructuralParts:
         y = eta + rng.standard_normal(n) if family == "gaussian" else (rng.random(n) < 1 / (1 + np.exp(-eta))) * 1.0
         frame = pd.DataFrame({"y": y, "t": t, "x0": x[:, 0], "x1": x[:, 1]})
         res = dd.fit("y ~ t + I(t**2) | x0 + x1", frame, family, seed=1, **WIDTH)
-        within(res, {"Intercept": 0.0, "t": 0.8, "I(t ** 2)": -0.3})
+        assert_within(res, {"Intercept": 0.0, "t": 0.8, "I(t ** 2)": -0.3})
         assert res._fit.record.strategy == "location-scale quadrature"
 
     @pytest.mark.parametrize("family", ["logit", "poisson"])
@@ -116,7 +116,7 @@ class TestStructuralParts:
         y = (rng.random(n) < 1 / (1 + np.exp(-eta))) * 1.0 if family == "logit" else rng.poisson(np.exp(eta)) * 1.0
         frame = pd.DataFrame({"y": y, "t": t, "x0": x[:, 0], "x1": x[:, 1]})
         res = dd.fit("y ~ t | x0 + x1", frame, family, seed=1, **WIDTH)
-        within(res, {"Intercept": 0.0, "t": 0.6})
+        assert_within(res, {"Intercept": 0.0, "t": 0.6})
         assert res._fit.record.strategy == "propensity plug-in"
 
     def test_interacted_arms(self):
@@ -127,7 +127,7 @@ class TestStructuralParts:
         y = x[:, 0] + a + 0.5 * b - a * b + rng.standard_normal(n)
         frame = pd.DataFrame({"y": y, "a": a, "b": b, "x0": x[:, 0]})
         res = dd.fit("y ~ a * b | x0", frame, seed=1, **WIDTH)
-        within(res, {"Intercept": 0.0, "a": 1.0, "b": 0.5, "a:b": -1.0})
+        assert_within(res, {"Intercept": 0.0, "a": 1.0, "b": 0.5, "a:b": -1.0})
 
     def test_no_intercept(self):
         """Every arm has its own mean."""
@@ -151,14 +151,14 @@ class TestStructuralParts:
             frame = pd.DataFrame({"y": y, "arm": np.array(["a", "b", "c"])[arm], "x0": x[:, 0]})
             given = np.tile([0.3, 0.5], (n, 1))
             res = dd.fit("y ~ C(arm) | x0", frame, treatment=given, seed=1, **WIDTH)
-            within(res, {"Intercept": 0.0, "C(arm)[T.b]": 1.0, "C(arm)[T.c]": 2.0})
+            assert_within(res, {"Intercept": 0.0, "C(arm)[T.b]": 1.0, "C(arm)[T.c]": 2.0})
             np.testing.assert_allclose(res._fit.rows.repetitions[0].law.probabilities.sum(1), 1.0)
         else:
             y = x[:, 0] + (1 + x[:, 0]) * t + rng.standard_normal(n)
             frame = pd.DataFrame({"y": y, "t": t, "x0": x[:, 0]})
             given = share if known == "array" else 0.3
             res = dd.fit("y ~ t | x0", frame, treatment=given, seed=1, **WIDTH)
-            within(res, {"Intercept": 0.0, "t": 1.0})
+            assert_within(res, {"Intercept": 0.0, "t": 1.0})
             law = res._fit.rows.repetitions[0].law
             np.testing.assert_allclose(law.probabilities[:, law.levels[:, 1].argmax()], share)
         assert res._fit.record.strategy == "known design"

@@ -66,9 +66,14 @@ def regressors(
     labels = source.labels[rows]
     flags = {name: source.column(name).missing[rows] for name in columns} | dict(encoded.missing)
     for name, missing in flags.items():
-        if missing.any():
-            raise DataError(
-                f"{name!r} is missing or infinite in {int(missing.sum()):,} row(s) of the fit: "
-                f"{list_rows(list(labels[missing]))}. Fill them in, and pass the frame as data=."
-            )
+        refuse_missing(repr(name), missing, labels)
     return encoded, tuple(columns)
+
+
+def refuse_missing(what: str, missing: NDArray[np.bool_], labels: NDArray[Any]) -> None:
+    """Raise DataError naming the rows (n,) of the fit where something is missing."""
+    if missing.any():
+        raise DataError(
+            f"{what} is missing or infinite in {int(missing.sum()):,} row(s) of the fit: "
+            f"{list_rows(list(labels[missing]))}. Fill them in, and pass the frame as data=."
+        )

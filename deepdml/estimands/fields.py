@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,21 +56,7 @@ def structural_row(sample: Sample) -> Field:
     law = sample.law
     if law is None:
         return Field(sample.t, reason=MOMENTS_ONLY)
-    if isinstance(law, LocationScaleLaw) and not law.affine:
-        return Field(sample.t, partial(_tabulated, law))
     return Field(sample.t, lambda rows: law.nodes(rows)[0])
-
-
-def _tabulated(law: LocationScaleLaw, rows: slice) -> Float:
-    """Return the nodes of `law.nodes`; columns that are constant or the dose itself need no interpolation."""
-    value = law.mean[rows, None] + law.scale[rows, None] * law.residuals
-    out = np.empty((*value.shape, law.grid_rows.shape[1]))
-    for j, column in enumerate(law.grid_rows.T):
-        if np.array_equal(column, law.grid):
-            out[..., j] = np.clip(value, law.grid[0], law.grid[-1])
-        else:
-            out[..., j] = column[0] if np.ptp(column) == 0 else np.interp(value, law.grid, column)
-    return out
 
 
 MOMENTS_ONLY = (
@@ -80,9 +65,7 @@ MOMENTS_ONLY = (
 )
 
 
-def average(
-    sample: Sample, terms: Terms, fields: tuple[Field, ...], subset: Field | None = None, c: int | None = None
-) -> Evaluation:
+def average(sample: Sample, terms: Terms, fields: tuple[Field, ...], subset: Field | None = None) -> Evaluation:
     """Return H at the observed rows and G, its gradient's mean over the law of the structural row given x.
 
     Parameters

@@ -220,15 +220,14 @@ class Interventions:
         if np.allclose(line, own[start], rtol=SAME, atol=SAME * (1.0 + np.abs(own).max())):
 
             def affine(rows: slice) -> Float:
-                value = law.mean[rows, None] + law.scale[rows, None] * law.residuals
-                return np.asarray(own[start[0]] + np.multiply.outer(value - position[0], rise))
+                return np.asarray(own[start[0]] + np.multiply.outer(law.values(rows) - position[0], rise))
 
             return affine
         pick = np.unique(np.linspace(0, len(position) - 1, TABLE).round().astype(int))
         grid, table = position[pick], own[start[pick]]
 
         def nodes(rows: slice) -> Float:
-            value = law.mean[rows, None] + law.scale[rows, None] * law.residuals
+            value = law.values(rows)
             if table.ndim == 1:
                 return np.asarray(np.interp(value, grid, table))
             return np.stack([np.interp(value, grid, column) for column in table.T], axis=-1)

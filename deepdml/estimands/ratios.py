@@ -35,8 +35,17 @@ class OfCoefficients(Averaged):
         return terms, ()
 
 
+@dataclass(frozen=True)
 class ExponentiatedCoefficient(OfCoefficients):
-    """exp(E[theta_j(X)]), where the link makes a coefficient the log of a ratio."""
+    """exp(E[theta_j(X)]), where the link makes a coefficient the log of a ratio.
+
+    Parameters
+    ----------
+    columns : str or sequence of str
+        Structural columns, as the table names them.
+    subset : optional
+        Rows to average over; see `Averaged`.
+    """
 
     link: ClassVar[str]
     meaning: ClassVar[str]
@@ -86,8 +95,6 @@ class IncidenceRateRatio(ExponentiatedCoefficient):
     link: ClassVar[str] = "log"
     meaning: ClassVar[str] = "IRR"
 
-    columns: Any
-
 
 @register
 @dataclass(frozen=True)
@@ -108,8 +115,6 @@ class OddsRatio(ExponentiatedCoefficient):
     name: ClassVar[str] = "odds ratio"
     link: ClassVar[str] = "logit"
     meaning: ClassVar[str] = "OR"
-
-    columns: Any
 
 
 @register

@@ -163,6 +163,10 @@ class Penalized:
         """Return the hessian (o * f, o * f) without the ridge."""
         return self.lower @ self.lower.T - torch.diag(self.ridge.reshape(-1))
 
+    def diagonal(self) -> Tensor:
+        """Return the diagonal of `hessian` (o * f,), without the product."""
+        return self.lower.square().sum(1) - self.ridge.reshape(-1)
+
     def minimize(self, gradient: Tensor, at: Tensor | None = None) -> Tensor:
         """Return the move (f, o) for a gradient (o * f,) at the point `at` (f, o)."""
         pull = gradient if at is None else gradient + (self.ridge * at.T).reshape(-1)
@@ -240,28 +244,37 @@ def fit_basis(name: str, task: Task, basis: Basis, x: Tensor, scheme: Scheme, un
     Newton's method runs at one penalty; the others are read off its last quadratic, exactly for a quadratic loss.
     """
     newton = _Newton(task, basis, x, scheme, units)
-    return _fit_on_path(name, newton, newton.run(), sparse=False)
+    minima = newton.run()
+    paths = torch.stack([minimum.ridge_path(minimum.quadratic()) for minimum in minima])
+    return _chosen(name, newton, minima, paths, newton.held_out_losses(paths), PENALTIES)
 
 
 def fit_sieve(task: Task, basis: Basis, x: Tensor, scheme: Scheme, units: Units) -> tuple[BasisFit, BasisFit]:
     """Fit a task on a sieve twice from the same Newton steps: with a ridge on all features, and on few of them."""
     newton = _Newton(task, basis, x, scheme, units)
-    minima = newton.run()
-    ridge = _fit_on_path("sieve", newton, minima, sparse=False)
-    return ridge, _fit_on_path("sparse sieve", newton, minima, sparse=True)
+    minima, paths = newton.run(), []
+    for minimum in minima:
+        last = minimum.quadratic()
+        paths.append(torch.cat([minimum.ridge_path(last), minimum.sparse_path(last)]))
+    ridge, few = torch.stack(paths).split([len(PENALTIES), len(THRESHOLDS)], 1)
+    losses = newton.held_out_losses(torch.stack(paths)).split([len(PENALTIES), len(THRESHOLDS)], 1)
+    return (
+        _chosen("sieve", newton, minima, ridge, losses[0], PENALTIES),
+        _chosen("sparse sieve", newton, minima, few, losses[1], THRESHOLDS),
+    )
 
 
-def _fit_on_path(name: str, newton: _Newton, minima: list[_Minimum], sparse: bool) -> BasisFit:
+def _chosen(
+    name: str, newton: _Newton, minima: list[_Minimum], paths: Tensor, losses: Tensor, penalties: tuple[float, ...]
+) -> BasisFit:
+    """Return the fit that takes, for every snapshot, the penalty of its net's path (s, l, f, o) with the least loss."""
     task, scheme = newton.task, newton.scheme
-    paths = torch.stack([minimum.sparse_path() if sparse else minimum.ridge_path() for minimum in minima])
-    chosen = newton.held_out_losses(paths).argmin(1)
-    net = torch.from_numpy(scheme.net)
+    chosen, net = losses.argmin(1), torch.from_numpy(scheme.net)
     picked = paths[net, chosen]
     shifted = _to_common(task, picked, newton.units.select(net.to(newton.units.unit.device)))
     nets = torch.stack([minimum.at for minimum in minima])
     nets = nets.index_copy(0, net.to(nets.device), picked) if len(net) == len(nets) else nets
-    penalties = torch.tensor(THRESHOLDS if sparse else PENALTIES)[chosen.cpu()]
-    return BasisFit(name, task, newton.basis, shifted, nets, penalties)
+    return BasisFit(name, task, newton.basis, shifted, nets, torch.tensor(penalties)[chosen.cpu()])
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,16 +294,19 @@ class _Minimum:
     factored: Penalized
     noise: float
 
-    def ridge_path(self) -> Tensor:
-        """Return coefficients (l, f, o) at every ridge penalty."""
-        last = Quadratic(self.factored.hessian(), self.gradient)
+    def quadratic(self) -> Quadratic:
+        """Return the last quadratic, around `at`."""
+        return Quadratic(self.factored.hessian(), self.gradient)
+
+    def ridge_path(self, last: Quadratic) -> Tensor:
+        """Return coefficients (l, f, o) at every ridge penalty, from the last quadratic."""
         return torch.stack([self.at + last.minimize(penalty, self.at.shape[1], self.at) for penalty in PENALTIES])
 
-    def sparse_path(self) -> Tensor:
-        """Return coefficients (l, f, o) at every threshold for a feature to stay."""
-        hessian = self.factored.hessian()
-        start = self.at + Quadratic(hessian, self.gradient).minimize(SPARSE_START, self.at.shape[1], self.at)
-        return sparse_path(hessian, self.gradient - hessian @ self.at.T.reshape(-1), start, self.noise)
+    def sparse_path(self, last: Quadratic) -> Tensor:
+        """Return coefficients (l, f, o) at every threshold for a feature to stay, from the last quadratic."""
+        start = self.at + last.minimize(SPARSE_START, self.at.shape[1], self.at)
+        at_zero = last.gradient - last.hessian @ self.at.T.reshape(-1)
+        return sparse_path(last.hessian, at_zero, start, self.noise)
 
 
 def _to_common(task: Task, coefficients: Tensor, units: Units) -> Tensor:
@@ -355,7 +371,7 @@ class _Newton:
         if active:
             new = self._derivatives(at, active, None, False)
             gradients[active], squares[active] = new[0][active], new[2][active]
-        curvature = [float(part.hessian().diagonal()[::f].sum()) for part in factored]  # of the constants: over rows
+        curvature = [float(part.diagonal()[::f].sum()) for part in factored]  # of the constants: over rows
         noise = [square / max(c, 1e-300) for square, c in zip(squares.tolist(), curvature, strict=True)]
         return [_Minimum(*each) for each in zip(at, gradients, factored, noise, strict=True)]
 

@@ -89,8 +89,7 @@ def _signal(setting: Setting, learned: tuple[Learned, ...], seed: np.random.Seed
     if problem.x.shape[1] == 0:
         return {}
     rows = torch.arange(len(problem.x), device=problem.x.device)
-    scaled = torch.from_numpy(problem.data.t @ problem.unit).to(problem.x.device)
-    slope = problem.family.score(problem.outcome.y, (scaled * learned[0].out).sum(1))
+    slope = problem.family.score(problem.outcome.y, (problem.outcome.t * learned[0].out).sum(1))
     weighted = slope if problem.weight is None else slope * problem.weight
     treated = learned[1].task.derivatives(learned[1].out, rows)[0] if len(learned) > 1 else None
     return signal_left(problem.x, weighted, treated, setting.scheme.block, seed)

@@ -75,24 +75,22 @@ def fit(
     start = time.perf_counter()
     problem = pose(data, family, options)
     strategy = choose_strategy(options.lambda_, family, problem.treatment, options.known is not None)
-    strata = problem.treatment.codes if isinstance(problem.treatment, Levels) else None
     repetitions, plans = [], []
     for r, seeds in enumerate(np.random.SeedSequence(seed).spawn(n_rep)):
         plan_seed, fit_seed = seeds.spawn(2)
-        plan = make_plan(
-            len(data.y),
-            n_folds,
-            n_blocks=N_BLOCKS,
-            groups=data.groups,
-            strata=strata,
-            rng=np.random.default_rng(plan_seed),
-        )
+        plan = draw_plan(problem, n_folds, np.random.default_rng(plan_seed))
         plans.append(plan)
         repetitions.append(crossfit(problem, plan, options, fit_seed, functools.partial(report, r)))
     seconds = time.perf_counter() - start
     record = _record(problem, options, strategy, plans, repetitions, seed, seconds)
     folds = np.stack([plan.fold for plan in plans])
     return Fitted(tuple(r.influence for r in repetitions), folds, record, collect_nets(repetitions))
+
+
+def draw_plan(problem: Problem, n_folds: int, rng: np.random.Generator) -> SplitPlan:
+    """Return the folds and blocks of one repetition: clusters stay whole, levels of a treatment are spread evenly."""
+    strata = problem.treatment.codes if isinstance(problem.treatment, Levels) else None
+    return make_plan(len(problem.x), n_folds, n_blocks=N_BLOCKS, groups=problem.data.groups, strata=strata, rng=rng)
 
 
 def _record(

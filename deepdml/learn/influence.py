@@ -63,12 +63,21 @@ class LocationScaleLaw:
 
     def nodes(self, rows: slice) -> tuple[Float, Float]:
         """Return structural rows (n_rows, m, d) and their weights (1, m) for the rows of a slice."""
-        value = self.mean[rows, None] + self.scale[rows, None] * self.residuals
+        value = self.values(rows)
         if self.affine:
             slope = (self.grid_rows[-1] - self.grid_rows[0]) / (self.grid[-1] - self.grid[0])
             return self.grid_rows[0] + (value - self.grid[0])[..., None] * slope, self.weights[None]
-        columns = [np.interp(value, self.grid, column) for column in self.grid_rows.T]
-        return np.stack(columns, axis=-1), self.weights[None]
+        out = np.empty((*value.shape, self.grid_rows.shape[1]))
+        for j, column in enumerate(self.grid_rows.T):  # those that are constant or T itself need no interpolation
+            if np.array_equal(column, self.grid):
+                out[..., j] = np.clip(value, self.grid[0], self.grid[-1])
+            else:
+                out[..., j] = column[0] if np.ptp(column) == 0 else np.interp(value, self.grid, column)
+        return out, self.weights[None]
+
+    def values(self, rows: slice) -> Float:
+        """Return the nodes of T itself (n_rows, m) for the rows of a slice."""
+        return np.asarray(self.mean[rows, None] + self.scale[rows, None] * self.residuals)
 
 
 TreatmentLaw = DiscreteLaw | LocationScaleLaw

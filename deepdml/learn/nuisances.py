@@ -154,7 +154,7 @@ def _train(
 
 
 def _schedule(options: LearnOptions, n: int, scheme: Scheme) -> Schedule:
-    size = max(int(scheme.train[0][scheme.cell].sum()), 1)
+    size = max(int(scheme.train_sizes()[0]), 1)
     batch = max(VECTOR, min(BATCH, size) // VECTOR * VECTOR)
     low, high = STEPS
     if options.epochs is not None:

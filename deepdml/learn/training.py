@@ -23,7 +23,6 @@ WARM_UP = 50  # steps
 CHECK = 50  # steps between looks at the held-out loss
 LOOK_BACK = 3  # checks over which a net has to gain
 GAIN = 0.1  # a net stops when it gained less than this over sqrt(n), relative to its loss
-ROWS = 16_384  # rows whose hidden layers are held at once
 JUDGED = 4096  # held-out rows that judge a snapshot; more add cost, not information
 
 
@@ -135,15 +134,6 @@ class TrainedGroup:
     steps: Tensor
     loss: Tensor
     epochs: Tensor
-
-    @torch.no_grad()
-    def last_layer(self, inputs: Inputs, v: int, net: int, rows: Tensor) -> Tensor:
-        """Return the last hidden layer of snapshot v, a state of net `net`, at rows (m,): shape (m, width)."""
-        backbone = self.group.backbone
-        parts = backbone.split(self.parameters[v : v + 1])
-        own = torch.tensor([net], device=rows.device)
-        chunks = [backbone.features(parts, inputs.standardized(own, part[None]))[0] for part in rows.split(ROWS)]
-        return torch.cat(chunks)
 
 
 def train(
@@ -301,16 +291,21 @@ class _Loop:
         """Whether a snapshot has reached its last step or its held-out loss stopped gaining."""
         if step >= self.schedule.max_steps or not math.isfinite(history[-1]):
             return True
-        if step < self.schedule.min_steps or len(history) <= LOOK_BACK:
-            return False
-        gain = min(history[:-LOOK_BACK]) - min(history[-LOOK_BACK:])
-        return gain < GAIN / math.sqrt(len(self.inputs.x)) * abs(history[-1])
+        return step >= self.schedule.min_steps and stalled(history, LOOK_BACK, len(self.inputs.x))
 
     def _trained(self, i: int, snapshots: _Snapshots) -> TrainedGroup:
         size = torch.tensor([len(self.rows[net]) for net in self.scheme.net], dtype=torch.float64)
         g, steps = self.groups[i], snapshots.step[i]
         parameters = snapshots.parameters[i, :, : g.backbone.n_parameters]
         return TrainedGroup(g, parameters, steps, snapshots.loss[i], steps * self.schedule.batch / size)
+
+
+def stalled(history: list[float], look_back: int, n: int) -> bool:
+    """Whether the least held-out loss gained too little over the last looks, of n rows, to be worth going on."""
+    if len(history) <= look_back:
+        return False
+    gain = min(history[:-look_back]) - min(history[-look_back:])
+    return gain < GAIN / math.sqrt(n) * abs(history[-1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from torch import Tensor
 from deepdml.learn.candidates import BasisFit
 from deepdml.learn.scheme import Scheme
 from deepdml.learn.tasks import Task, Units
+from deepdml.learn.training import stalled
 
 MAX_COVARIATES = 256  # beyond, a tree would see too few of the columns
 BINS = 64
@@ -26,7 +27,6 @@ COLUMNS = 32  # covariates that one tree may split on, drawn afresh for each
 RATE = 0.25  # share of a leaf's Newton step that is taken
 MAX_TREES = 200
 PATIENCE = 10  # trees over which a snapshot has to gain
-GAIN = 0.1  # a snapshot stops when it gained less than this over sqrt(n), relative to its loss
 RIDGE = 20.0  # rows of mean curvature added to every node
 LEAST = 10.0  # rows of mean curvature that a node needs
 LIMIT = 3.0  # largest Newton step of a leaf
@@ -186,10 +186,7 @@ def _finished(history: list[float], n: int) -> bool:
     """Whether held-out losses, one per tree after the start, have stopped gaining."""
     if len(history) > MAX_TREES or not math.isfinite(history[-1]):
         return True
-    if len(history) <= PATIENCE:
-        return False
-    gain = min(history[:-PATIENCE]) - min(history[-PATIENCE:])
-    return gain < GAIN / math.sqrt(n) * abs(history[-1])
+    return stalled(history, PATIENCE, n)
 
 
 class Grower:

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deepdml.design.table import Table, open_table
-from deepdml.errors import DataError, OptionError, list_rows, near_names
+from deepdml.errors import DataError, OptionError, near_names
 from deepdml.estimands import Interventions
 from deepdml.results.fit import Fit
 
@@ -41,6 +41,11 @@ class UserColumns:
         self._rows = fit.need_rows("an estimand")
         self._table: Table | None = None
         self.interventions = Interventions(fit.design, self._rows.t, self.treatments, context)
+
+    @property
+    def labels(self) -> NDArray[Any]:
+        """The labels (n,) of the rows of the fit."""
+        return self._rows.index
 
     @property
     def table(self) -> Table:
@@ -137,7 +142,7 @@ class UserColumns:
     def named_in(self, text: str) -> list[str]:
         """Return the columns that an expression names, quoted texts aside."""
         bare = re.sub(r"'[^']*'|\"[^\"]*\"", "", text)
-        return [name for name in self.table.names if re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", bare)]
+        return [name for name in self.table.names if _named(name, bare)]
 
     def refuse_roles(self, names: list[str] | tuple[str, ...], what: str) -> None:
         """Raise OptionError where a condition or projection on covariates names the treatment or the outcome."""
@@ -147,7 +152,7 @@ class UserColumns:
                 f"{what} names {treatments[0]!r}, which stands left of the bar. Only covariates can say which rows; "
                 "for rows by their treatment use subset='treated' or 'untreated' of a Contrast."
             )
-        outcome = [name for name in names if re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", self._fit.y_name)]
+        outcome = [name for name in names if _named(name, self._fit.y_name)]
         if outcome:
             raise OptionError(f"{what} names the outcome {outcome[0]!r}; rows can only be told apart by covariates.")
 
@@ -161,10 +166,7 @@ class UserColumns:
         series = values if isinstance(values, pd.Series) else pd.Series(values)
         return series.iloc[self._rows.rows] if len(series) == self._fit.n_total else series
 
-    def missing(self, what: str, flags: NDArray[np.bool_]) -> None:
-        """Raise DataError naming the rows where something is missing."""
-        if flags.any():
-            raise DataError(
-                f"{what} is missing or infinite in {int(flags.sum()):,} row(s) of the fit: "
-                f"{list_rows(list(self._rows.index[flags]))}. Fill them in, and pass the frame as data=."
-            )
+
+def _named(name: str, text: str) -> bool:
+    """Whether an expression names a column."""
+    return re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", text) is not None

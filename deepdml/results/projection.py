@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deepdml.design.projection import regressors
+from deepdml.design.projection import refuse_missing, regressors
 from deepdml.errors import FormulaError, OptionError, list_rows, near_names
 from deepdml.results.columns import UserColumns
 from deepdml.results.estimation import CovarianceSpec, Estimates, estimate
@@ -136,7 +136,7 @@ def _given_groups(columns: UserColumns, by: object) -> tuple[str, Float, list[st
         )
     labels = columns.by_row(by, "the groups")
     codes, found = pd.factorize(labels, sort=True)
-    columns.missing("the groups", codes < 0)
+    refuse_missing("the groups", codes < 0, columns.labels)
     indicators = (codes[:, None] == np.arange(len(found))).astype(np.float64)
     return str(getattr(by, "name", None) or "group"), indicators, [f"[{level}]" for level in found]
 

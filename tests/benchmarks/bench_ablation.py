@@ -26,14 +26,12 @@ from coverage_studies import STUDIES, Study
 from joblib import Parallel, delayed
 
 from deepdml import DeepDML
-from deepdml.design.splits import make_plan
 from deepdml.errors import DeepDMLWarning
 from deepdml.learn.crossfit import Repetition, assemble, crossfit
-from deepdml.learn.fitting import N_BLOCKS
+from deepdml.learn.fitting import N_BLOCKS, draw_plan
 from deepdml.learn.nuisances import Learned, Setting, combine
 from deepdml.learn.problem import LearnOptions, pose
 from deepdml.learn.stacking import Predictions
-from deepdml.learn.treatment import Levels
 
 PAGE = ROOT / "docs" / "ablation.md"
 DESIGNS = (
@@ -92,8 +90,7 @@ def measure(study: Study, replication: int) -> list[dict[str, Any]]:
 def _fit(model: DeepDML, seed: int) -> Repetition:
     options = LearnOptions()
     problem = pose(model.arrays, model.family, options)
-    strata = problem.treatment.codes if isinstance(problem.treatment, Levels) else None
-    plan = make_plan(len(problem.x), N_BLOCKS, n_blocks=N_BLOCKS, strata=strata, rng=np.random.default_rng(seed))
+    plan = draw_plan(problem, N_BLOCKS, np.random.default_rng(seed))
     return crossfit(problem, plan, options, np.random.SeedSequence(seed), lambda *_: None)
 
 

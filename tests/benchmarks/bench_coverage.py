@@ -12,7 +12,6 @@ if __name__ == "__main__":  # the parallelism is over replications; workers inhe
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = "1"
 
-import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from pathlib import Path
 
 import click
 import pandas as pd
-from bench_speed import ROOT, machine
+from bench_speed import ROOT, git, machine
 from coverage_page import page
 from coverage_rows import (
     Estimator,
@@ -166,14 +165,8 @@ def report(task: Task, rows: list[Row]) -> None:
 
 def commit() -> str:
     """Return the last commit that changed the package: commits of rows or of docs don't make other figures."""
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(
-            ["git", *arguments, "--", "deepdml"], cwd=ROOT, capture_output=True, text=True, check=False
-        )
-        return done.stdout.strip() if done.returncode == 0 else ""
-
-    return (git("log", "-1", "--format=%h") or "unknown") + (" with changes" if git("status", "--porcelain") else "")
+    changed = git("status", "--porcelain", "--", "deepdml")
+    return (git("log", "-1", "--format=%h", "--", "deepdml") or "unknown") + (" with changes" if changed else "")
 
 
 def parallel(jobs: int) -> Runner:

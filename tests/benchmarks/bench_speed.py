@@ -249,13 +249,14 @@ def machine(used: str = "of which one is used") -> str:
     )
 
 
+def git(*arguments: str) -> str:
+    """Return what git says of this checkout; nothing where there is no git."""
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
 def commit() -> str:
     """Return the commit measured, with a note if the work tree differs from it."""
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
-        return done.stdout.strip() if done.returncode == 0 else ""
-
     changed = git("status", "--porcelain", "--", "deepdml")
     return (git("rev-parse", "--short", "HEAD") or "unknown") + (" with changes" if changed else "")
 
