@@ -16,6 +16,8 @@ _HOME = {
     "structural_dml": "deepdml.model",
     "Results": "deepdml.results",
     "load": "deepdml.results",
+    "Table": "deepdml.results.tables",
+    "etable": "deepdml.results.tables",
     "AverageCoefficient": "deepdml.estimands",
     "AverageMarginalEffect": "deepdml.estimands",
     "ConsumerWelfare": "deepdml.estimands",
@@ -43,8 +45,10 @@ __all__ = [
     "OptimalPrice",
     "Profit",
     "Results",
+    "Table",
     "WillingnessToPay",
     "errors",
+    "etable",
     "families",
     "fit",
     "load",
@@ -69,6 +73,7 @@ if TYPE_CHECKING:
     )
     from deepdml.model import DeepDML, fit, structural_dml
     from deepdml.results import Results, load
+    from deepdml.results.tables import Table, etable
 
 
 def __getattr__(name: str) -> Any:

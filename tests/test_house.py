@@ -42,6 +42,7 @@ def in_new_process(code: str) -> str:
         "deepdml.inference",
         "deepdml.learn.influence",
         "deepdml.results",
+        "deepdml.results.tables",
         "deepdml.simulate",
     ],
 )

@@ -26,6 +26,7 @@ _ABSENT = {
     "rsquared": "see `diagnostics` for the out-of-fold fit of each nuisance",
     "resid": "see `psi` for influence values and predict() for fitted means",
     "fittedvalues": "use predict()",
+    "get_modeldata": "of marginaleffects there is hypotheses(); for slopes use get_margeff() and estimate()",
     **dict.fromkeys(
         ("mu_hat", "se", "ci_lower", "ci_upper", "theta_hat", "psi_values"),
         "the names of the deep-inference package exist only for a model with an intercept and one treatment column; "

@@ -16,7 +16,7 @@ from statsmodels.stats.contrast import ContrastResults, WaldTestResults
 from deepdml.errors import OptionError
 from deepdml.estimands import Estimand
 from deepdml.inference import sup_t
-from deepdml.results import pairwise, storage
+from deepdml.results import clients, pairwise, storage
 from deepdml.results.diagnostics import Diagnostics, disagreement, largest_rows
 from deepdml.results.effects import Effects
 from deepdml.results.estimation import Estimates, covariance_spec, estimate
@@ -34,7 +34,7 @@ Float = NDArray[np.float64]
 Path = str | os.PathLike[str]
 
 
-class Results(Effects, ResultsWrapper):  # type: ignore[misc]  # statsmodels ships no types
+class Results(Effects, clients.MarginalEffects, ResultsWrapper):  # type: ignore[misc]  # statsmodels ships no types
     """Estimates of one estimand with their covariance; statsmodels' names, types and conventions.
 
     Built by ``make_results`` and ``load``. Tests are normal, not t: `use_t` is False.
@@ -383,6 +383,9 @@ class Results(Effects, ResultsWrapper):  # type: ignore[misc]  # statsmodels shi
 
     def _restrictions(self, hypothesis: Any) -> Any:
         return restrictions(hypothesis, list(self._estimates.labels))
+
+
+clients.register(Results)
 
 
 def _check_alpha(alpha: float) -> None:

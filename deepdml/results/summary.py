@@ -17,7 +17,7 @@ from deepdml.results.fit import Fit
 if TYPE_CHECKING:
     from deepdml.results.linear import LinearTests
 
-_LATEX = str.maketrans(
+LATEX = str.maketrans(
     {
         "\\": r"\textbackslash{}",
         "&": r"\&",
@@ -53,7 +53,7 @@ class Summary(StatsmodelsSummary):  # type: ignore[misc]  # statsmodels ships no
     def as_latex(self) -> str:
         """Return the tables and notes as LaTeX."""
         tables: str = summary_return(self.tables, return_fmt="latex")
-        return tables + "\n\n" + " \\newline\n".join(note.translate(_LATEX) for note in self.notes)
+        return tables + "\n\n" + " \\newline\n".join(note.translate(LATEX) for note in self.notes)
 
     def as_html(self) -> str:
         """Return the tables and notes as HTML."""
