@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, ValuesView
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -210,7 +210,7 @@ def _read(models: Any, panels: Mapping[str, Sequence[Any]] | None) -> dict[str, 
 
 def _flat(models: Any) -> list[Any]:
     """Return the fits of a fit, a sequence of fits, or pyfixest's FixestMulti, also inside a sequence."""
-    if isinstance(models, list | tuple):
+    if isinstance(models, list | tuple | ValuesView):
         return [fit for item in models for fit in ([item] if isinstance(item, list | tuple) else _flat(item))]
     several = hasattr(models, "to_list") and hasattr(models, "all_fitted_models")
     return list(models.to_list()) if several else [models]

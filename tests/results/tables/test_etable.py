@@ -85,6 +85,12 @@ def test_fits_of_four_packages_share_a_table(results: Results, ols: Any, feols: 
     assert table.headers == (("y",) * 5, ("(1)", "(2)", "(3)", "(4)", "(5)"))
 
 
+def test_clusters_are_those_of_the_standard_errors(feols: Any) -> None:
+    assert texts(dd.etable(feols), "Clusters") == ["20"]
+    feols.vcov("iid")  # pyfixest changes the fit and keeps the number of clusters
+    assert [found.label for found in dd.etable(feols).stats] == ["Observations", "R²", "Standard errors"]
+
+
 def test_a_set_of_pyfixest_fits_gives_a_column_each(results: Results, fit_feols: Callable[..., Any]) -> None:
     fits = fit_feols("y ~ t + csw0(x0, firm)")
     table = dd.etable([results, fits])
@@ -92,6 +98,11 @@ def test_a_set_of_pyfixest_fits_gives_a_column_each(results: Results, fit_feols:
         f"{value:.3f}" for value in (results.params["t"], *(f.coef()["t"] for f in fits.to_list()))
     ]
     assert table.n_columns == 4
+
+
+def test_fits_may_come_from_a_dict(results: Results, ols: Any) -> None:
+    fits = {"a": results, "b": ols}
+    assert dd.etable(fits.values(), headers=list(fits)) == dd.etable([results, ols], headers=["a", "b"])
 
 
 def test_fits_from_arrays_and_of_other_models(frame: pd.DataFrame) -> None:
@@ -193,6 +204,7 @@ def test_notes(results: Results, ols: Any) -> None:
     assert mixed.notes[-3].startswith("Column (2): averages")
     assert alone.notes[-2].endswith(method)
     assert mixed.notes[-3].endswith(method)
+    assert alone.notes[1] not in mixed.notes
     assert mixed.notes[-2:] == ("a", "b")
     assert dd.etable(results, auto_notes=False, notes="Mine.").notes == ("Mine.",)
 

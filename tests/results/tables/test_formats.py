@@ -34,7 +34,7 @@ def table(results: Results, odd: Any) -> Table:
     """A table with everything: panels, headers, joined cells, awkward text everywhere."""
     found: Table = dd.etable(
         panels={AWKWARD: [results, odd, odd], "[B] second": [odd, None, results]},
-        headers=["*OLS*", "_net_", "_net_"],
+        headers=["<b>OLS", "_net_", "_net_"],
         labels={"t": AWKWARD, "Intercept": "[constant]", "y": "*y_1*"},
         stats={"N": "N", AWKWARD: [AWKWARD] * 3},
         notes=[AWKWARD, "[n] note", "* note"],
@@ -76,7 +76,7 @@ def test_html_keeps_text_and_columns(table: Table, odd: Any) -> None:
     read = Reader(table.render("html"))
     assert not read.open
     assert {sum(span for _, span in row) for row in read.rows} == {4}
-    assert [row[1:] for row in read.rows[:2]] == [[("*OLS*", 1), ("_net_", 2)], [("*y_1*", 3)]]
+    assert [row[1:] for row in read.rows[:2]] == [[("<b>OLS", 1), ("_net_", 2)], [("*y_1*", 3)]]
     labels = [row[0][0] for row in read.rows]
     assert labels.count(AWKWARD) == 4  # a panel, a coefficient in both, a statistic
     b = odd.params["C(arm)[T.b_1]"]
@@ -138,6 +138,17 @@ def test_frame(table: Table, odd: Any) -> None:
     assert entry.tolist() == [f"({odd.bse['I(dose_1 ** 2)']:.3f})", "", ""]
 
 
+@pytest.mark.parametrize(
+    ("render", "rules"),
+    [
+        ("tex", r"\cmidrule(lr){2-3}\cmidrule(lr){4-5}"),
+        ("typst", "table.hline(start: 1, end: 3, stroke: 0.5pt),\n    table.hline(start: 3, end: 5, stroke: 0.5pt),"),
+    ],
+)
+def test_rules_stand_below_joined_headers(results: Results, render: Any, rules: str) -> None:
+    assert rules in dd.etable([results] * 4, render, headers=["a", "a", "b", "b"])
+
+
 def test_a_frame_without_panels_has_no_level_for_them(results: Results) -> None:
     frame = dd.etable(results, "df", below="ci")
     assert frame.index.names == ["row", "entry"]
@@ -153,7 +164,7 @@ def test_word_opens(table: Table, odd: Any, results: Results, tmp_path: Path) ->
     (found,) = document.tables
     rows = [[cell.text for cell in row.cells] for row in found.rows]
     assert AWKWARD in document.paragraphs[0].text
-    assert rows[0] == ["", "*OLS*", "_net_", "_net_"]
+    assert rows[0] == ["", "<b>OLS", "_net_", "_net_"]
     assert rows[3] == [AWKWARD] * 4  # the title of a panel, merged over all columns
     value, error = results.params["t"], results.bse["t"]
     assert rows[4][:2] == [AWKWARD, f"{value:.3f}***\n({error:.3f})"]
