@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence, ValuesView
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -118,6 +119,8 @@ def etable(
     type = _type(type, path)
     if path is not None:
         _check_file(path, overwrite)
+    if not re.fullmatch(r"[\w:.-]*", label, re.ASCII):
+        raise OptionError(f"label={label!r} must be of letters, digits and _ : . - only, such as 'tab:effects'.")
     if below is not None and below not in _BELOW:
         raise unknown_option("below", below, _BELOW)
     numbers = Numbers(digits, below or "", alpha, _levels(stars))

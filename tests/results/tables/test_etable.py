@@ -267,6 +267,7 @@ def test_labels_that_clash_are_refused(arm_results: Results, results: Results) -
         ({"stats": ["r2"]}, "unknown statistic 'r2'"),
         ({"stats": {"Controls": ["Yes", "No"]}}, "1 values, one for each column"),
         ({"models": None, "panels": {}}, "there are none"),
+        ({"label": "tab 1%"}, "label='tab 1%' must be of letters"),
     ],
 )
 def test_refusals(results: Results, options: dict[str, Any], message: str) -> None:
