@@ -20,10 +20,11 @@ from deepdml.learn.tasks import Task, Units
 from deepdml.learn.training import stalled
 
 MAX_COVARIATES = 256  # beyond, a tree would see too few of the columns
-BINS = 64
+BINS = (64, 256)  # bins of a column, fewer where many columns have many values
+ALL_BINS = 4096
 DEPTH = 3
 NODES, LEAVES = 2**DEPTH - 1, 2**DEPTH
-COLUMNS = 32  # covariates that one tree may split on, drawn afresh for each
+COLUMNS = 64  # covariates that one tree may split on, drawn afresh for each where there are more
 RATE = 0.25  # share of a leaf's Newton step that is taken
 MAX_TREES = 200
 PATIENCE = 10  # trees over which a snapshot has to gain
@@ -44,27 +45,34 @@ class Bins:
 
     Parameters
     ----------
-    edges : Tensor (p, BINS + 1), float32
+    edges : Tensor (p, 1 + largest number of bins), float32
         Increasing; infinite where a column has fewer.
-    codes : Tensor (n, p), uint8
+    codes : Tensor (p, n), uint8
+    sizes : tuple of int
+        Bins of each column.
     """
 
     edges: Tensor
     codes: Tensor
+    sizes: tuple[int, ...]
 
     @classmethod
     def cut(cls, x: Tensor) -> Bins:
         """Cut covariates (n, p) at quantiles of all rows, between their values where those are few."""
+        low, high = BINS
         sample = x[:: max(1, len(x) // QUANTILE_ROWS)].T.contiguous().sort(1).values
-        places = torch.linspace(0, sample.shape[1] - 1, BINS + 1, device=x.device)[1:-1].long()
-        edges = torch.full((x.shape[1], BINS + 1), torch.inf, device=x.device)
-        codes = torch.zeros(x.shape, dtype=torch.uint8, device=x.device)
-        for j, column in enumerate(sample):
-            values = column.unique_consecutive()
-            own = values[:-1] if len(values) <= BINS else column[places].unique_consecutive()
-            edges[j, : len(own)] = own
-            codes[:, j] = torch.searchsorted(own, x[:, j].contiguous()).to(torch.uint8)
-        return cls(edges, codes)
+        values = [column.unique_consecutive() for column in sample]
+        wide = sum(len(own) > low for own in values)
+        most = max(low, min(high, ALL_BINS // max(1, min(wide, COLUMNS))))
+        places = torch.linspace(0, sample.shape[1] - 1, most + 1, device=x.device)[1:-1].long()
+        edges = torch.full((x.shape[1], most + 1), torch.inf, device=x.device)
+        codes, sizes = torch.zeros(x.shape[1], len(x), dtype=torch.uint8, device=x.device), []
+        for j, (column, own) in enumerate(zip(sample, values, strict=True)):
+            between = own[:-1] if len(own) <= most else column[places].unique_consecutive()
+            edges[j, : len(between)] = between
+            codes[j] = torch.searchsorted(between, x[:, j].contiguous()).to(torch.uint8)
+            sizes.append(len(between) + 1)
+        return cls(edges, codes, tuple(sizes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +150,7 @@ def stored(bins: Bins, trees: tuple[Tree, ...]) -> tuple[Tensor, Tensor, Tensor]
 
 def fit_trees(start: BasisFit, bins: Bins, scheme: Scheme, units: Units, seeds: np.random.SeedSequence) -> TreesFit:
     """Boost every net of a scheme from a constant fit; every snapshot takes the trees best on its held-out cells."""
-    task, device, n = start.task, bins.codes.device, len(bins.codes)
+    task, device, n = start.task, bins.codes.device, bins.codes.shape[1]
     steps = torch.zeros(len(scheme.net), dtype=torch.long)
     trees: list[tuple[Tree, ...]] = []
     drawn = seeds.generate_state(scheme.n_nets, np.uint64) >> 1
@@ -189,6 +197,67 @@ def _finished(history: list[float], n: int) -> bool:
     return stalled(history, PATIENCE, n)
 
 
+@dataclass(frozen=True, slots=True)
+class Bags:
+    """The training rows of a part in every bin of some columns, one column's bins after the other's.
+
+    The fullest bin of a column is left empty, since its sums are what the other bins leave of the whole: a column that
+    is mostly zero costs little.
+
+    Parameters
+    ----------
+    columns : Tensor (c,)
+    rows : Tensor (r,), int32
+        Bin by bin, as numbers within the part.
+    offsets : Tensor (b,), int32
+        Where each bin's rows begin.
+    first, last, fullest : Tensor (c,)
+        Bins of each column, as numbers among all b.
+    """
+
+    columns: Tensor
+    rows: Tensor
+    offsets: Tensor
+    first: Tensor
+    last: Tensor
+    fullest: Tensor
+
+    @classmethod
+    def of_column(cls, codes: Tensor, size: int) -> tuple[Tensor, Tensor, int]:
+        """Return the rows outside the fullest of `size` bins, bin by bin, the bins' rows, and the fullest bin."""
+        codes = codes.cpu()
+        counts = torch.bincount(codes, minlength=size)
+        fullest = int(counts.argmax())
+        order = torch.from_numpy(np.argsort(codes.numpy(), kind="stable").astype(np.int32))
+        start, stop = int(counts[:fullest].sum()), int(counts[: fullest + 1].sum())
+        counts[fullest] = 0
+        return torch.cat([order[:start], order[stop:]]), counts, fullest
+
+    @classmethod
+    def gather(cls, columns: Tensor, parts: list[tuple[Tensor, Tensor, int]]) -> Bags:
+        """Put together what `of_column` returned for each of the columns (c,)."""
+        device = columns.device
+        rows, counts = (torch.cat([part[i] for part in parts]).to(device) for i in (0, 1))
+        bins = torch.tensor([len(part[1]) for part in parts], device=device)
+        last = bins.cumsum(0) - 1
+        first = last - bins + 1
+        fullest = first + torch.tensor([part[2] for part in parts], device=device)
+        return cls(columns, rows, (counts.cumsum(0) - counts).int(), first, last, fullest)
+
+    def sums(self, table: Tensor) -> Tensor:
+        """Return the sums of a table (rows of the part, f) in every bin, (b, f)."""
+        sums = torch.nn.functional.embedding_bag(self.rows, table, self.offsets, mode="sum")
+        reached = sums.cumsum(0)[self.last]
+        sums[self.fullest] = table.sum(0) - reached.diff(dim=0, prepend=torch.zeros_like(reached[:1]))
+        return sums
+
+    def up_to(self, sums: Tensor) -> Tensor:
+        """Return sums (b, ...) over each bin and those before it in its column."""
+        left = sums.clone()
+        left[self.first[1:]] -= sums[: int(self.last[0]) + 1].sum(0)  # the whole, the same in every column
+        return left.cumsum(0)
+
+
 class Grower:
     """Grows the trees of one net on its training rows.
 
@@ -201,16 +270,18 @@ class Grower:
     def __init__(self, task: Task, units: Units, bins: Bins, rows: Tensor, generator: torch.Generator) -> None:
         self.task, self.units, self.rows, self.generator = task, units, rows, generator
         self.codes = bins.codes
-        self.first = torch.arange(len(bins.codes), device=rows.device) * bins.codes.shape[1]
         self.parts = max(1, min(MAX_PARTS, len(rows) // PART_ROWS))
-        self.sorted = [self._sort(rows[i :: self.parts]) for i in range(self.parts)]
+        dealt = [bins.codes[:, rows[i :: self.parts]] for i in range(self.parts)]
+        self.binned = [[Bags.of_column(*each) for each in zip(codes, bins.sizes, strict=True)] for codes in dealt]
+        every = torch.arange(len(self.codes), device=rows.device)
+        self.all = [Bags.gather(every, binned) for binned in self.binned] if len(every) <= COLUMNS else []
 
-    def _sort(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return, column by column, the rows (p, r) in the order of their codes, and the rows (p, BINS) of each bin."""
-        codes = self.codes[rows].T.cpu().numpy()
-        order = torch.from_numpy(np.stack([np.argsort(c, kind="stable").astype(np.int32) for c in codes]))
-        counts = torch.from_numpy(np.stack([np.bincount(column, minlength=BINS) for column in codes]))
-        return order.to(rows.device), counts.to(rows.device)
+    def _bags(self, part: int) -> Bags:
+        """Return the bins of the columns that the next tree may split on."""
+        if self.all:
+            return self.all[part]
+        columns = torch.randperm(len(self.codes), generator=self.generator)[:COLUMNS]
+        return Bags.gather(columns.to(self.rows.device), [self.binned[part][j] for j in columns.tolist()])
 
     def grow(self, at: Tensor, number: int) -> tuple[Tree, Tensor]:
         """Return tree `number` for outputs `at` (n, o), and the leaf of every row (n,)."""
@@ -218,20 +289,19 @@ class Grower:
         weight = curvature.diagonal(dim1=1, dim2=2).mean(1, keepdim=True)
         unit = float(weight.mean())
         part = slice(number % self.parts, None, self.parts)
-        stats, split_rows = torch.cat([gradient, weight], 1)[part, :, None], self.rows[part]
-        order, counts = self.sorted[number % self.parts]
-        columns = torch.randperm(len(counts), generator=self.generator)[:COLUMNS].to(at.device)
-        bags, sizes = order[columns].view(-1), counts[columns].view(-1)
-        offsets = (sizes.cumsum(0) - sizes).int()
-        node = torch.zeros_like(self.first)
+        stats, split_rows, bags = torch.cat([gradient, weight], 1)[part], self.rows[part], self._bags(part.start)
+        node = torch.zeros(len(at), dtype=torch.long, device=at.device)
+        sums = bags.sums(stats)[..., None]
         chosen = []
         for level in range(DEPTH):
-            table = stats * _indicators(node[split_rows], 2**level)[:, None]
-            sums = torch.nn.functional.embedding_bag(bags, table.flatten(1), offsets, mode="sum")
-            place, split = best_splits(sums.view(len(columns), BINS, *table.shape[1:]), unit)
-            column = columns[place]
+            if level:  # the right children are what the left ones leave of their parents
+                left = (2 * torch.arange(2 ** (level - 1), device=at.device) == node[split_rows, None])[:, None]
+                even = bags.sums((stats[..., None] * left).flatten(1)).view_as(sums)
+                sums = torch.stack([even, sums - even], -1).flatten(2)
+            place, split = best_splits(bags, sums, unit)
+            column = bags.columns[place]
             chosen.append((column, split))
-            node = 2 * node + (self.codes.view(-1)[self.first + column[node]] > split[node])
+            node = 2 * node + (self.codes[column] > split[:, None]).gather(0, node[None])[0]
         leaves = self._leaves(node[self.rows], gradient, curvature, unit)
         column, split = (torch.cat(each) for each in zip(*chosen, strict=True))
         return Tree(column, split, leaves), node
@@ -245,26 +315,28 @@ class Grower:
         return -RATE * step.clamp(-LIMIT, LIMIT)
 
 
-def best_splits(sums: Tensor, unit: float) -> tuple[Tensor, Tensor]:
-    """Return the column's place and the last bin on the left of every node's best split.
+def best_splits(bags: Bags, sums: Tensor, unit: float) -> tuple[Tensor, Tensor]:
+    """Return the place of the column and the last bin on the left of every node's best split.
 
     The best split has the greatest sum, over its two sides, of squared gradients over curvature. Where no split with
-    enough rows beats the whole node, the bin is `BINS`, and every row goes left.
+    enough rows beats the whole node, it is the column's last bin, and every row goes left.
 
     Parameters
     ----------
-    sums : Tensor (c, BINS, o + 1, nodes)
-        Sums of gradients, then of curvature, in every bin of every column and node.
+    sums : Tensor (b, o + 1, nodes)
+        Sums of gradients, then of curvature, in every bin and node.
     unit : float
         Curvature of a row.
     """
-    left = sums.cumsum(1)
-    whole = left[:1, -1:]
+    left = bags.up_to(sums)
+    whole = left[bags.last[0]]
     right = whole - left
     value = _score(left, unit).add_(_score(right, unit))
-    value.masked_fill_(torch.minimum(left[:, :, -1], right[:, :, -1]) < LEAST * unit, -torch.inf)
-    most, where = value.flatten(0, 1).max(0)
-    return where // BINS, torch.where(most > _score(whole, unit)[0, 0], where % BINS, BINS)
+    value.masked_fill_(torch.minimum(left[:, -1], right[:, -1]) < LEAST * unit, -torch.inf)
+    most, where = value.max(0)
+    place = torch.searchsorted(bags.last, where)
+    where = torch.where(most > _score(whole[None], unit)[0], where, bags.last[place])
+    return place, where - bags.first[place]
 
 
 def _score(sums: Tensor, unit: float) -> Tensor:

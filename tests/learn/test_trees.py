@@ -11,7 +11,19 @@ from deepdml.families import resolve_family
 from deepdml.learn import trees
 from deepdml.learn.candidates import constant_basis, fit_basis
 from deepdml.learn.tasks import MeanTask, OutcomeTask
-from deepdml.learn.trees import BINS, DEPTH, LEAVES, NODES, Bins, Grower, add_trees, best_splits, fit_trees, stored
+from deepdml.learn.trees import (
+    BINS,
+    DEPTH,
+    LEAVES,
+    NODES,
+    Bags,
+    Bins,
+    Grower,
+    add_trees,
+    best_splits,
+    fit_trees,
+    stored,
+)
 
 
 def fitted(p, task=None, x=None, seed=3):
@@ -47,41 +59,69 @@ class TestBins:
             [rng.standard_normal(300), rng.poisson(2.0, 300), rng.integers(0, 2, 300), np.full(300, 4.0)]
         ).astype(np.float32)
         bins = Bins.cut(torch.from_numpy(x))
-        for column, edges, codes in zip(x.T, bins.edges.numpy(), bins.codes.numpy().T, strict=True):
+        for column, edges, codes, size in zip(x.T, bins.edges.numpy(), bins.codes.numpy(), bins.sizes, strict=True):
             np.testing.assert_array_equal(codes, (edges[None] < column[:, None]).sum(1))
             assert (np.diff(edges[np.isfinite(edges)]) > 0).all()
-            assert codes.max() < BINS
+            assert codes.max() == size - 1 == np.isfinite(edges).sum()
 
     def test_bins_are_quantiles_where_values_are_many_and_values_where_they_are_few(self):
         rng = np.random.default_rng(0)
         many, few = np.exp(rng.standard_normal(6400)), rng.poisson(2.0, 6400)
         bins = Bins.cut(torch.from_numpy(np.column_stack([many, few]).astype(np.float32)))
-        counts = np.bincount(bins.codes[:, 0].numpy(), minlength=BINS)
-        np.testing.assert_allclose(counts, 6400 / BINS, atol=2)  # a row at either edge
-        np.testing.assert_array_equal(np.unique(few, return_inverse=True)[1], bins.codes[:, 1].numpy())
+        counts = np.bincount(bins.codes[0].numpy(), minlength=BINS[1])
+        np.testing.assert_allclose(counts, 6400 / BINS[1], atol=2)  # a row at either edge
+        np.testing.assert_array_equal(np.unique(few, return_inverse=True)[1], bins.codes[1].numpy())
+
+    @pytest.mark.parametrize(("wide", "bins"), [(1, 256), (16, 256), (32, 128), (80, 64)])
+    def test_many_columns_of_many_values_have_fewer_bins(self, wide, bins):
+        x = torch.rand(500, wide, generator=torch.Generator().manual_seed(1))
+        dummies = (torch.rand(500, 40, generator=torch.Generator().manual_seed(2)) < 0.2).float()
+        assert set(Bins.cut(torch.cat([x, dummies], 1)).sizes) == {2, bins}
+
+
+def bags_of(codes, sizes):
+    """Bags of all columns of codes (p, n)."""
+    return Bags.gather(torch.arange(len(codes)), [Bags.of_column(*each) for each in zip(codes, sizes, strict=True)])
 
 
 class TestSplits:
-    def test_the_best_split_is_that_of_a_search(self):
-        """Against loops over columns, nodes and bins."""
+    @pytest.fixture
+    def dealt(self):
+        """Codes of three columns, the second mostly zero and the third constant, their bags, and a table of rows."""
         g = torch.Generator().manual_seed(5)
-        sums = torch.randn(4, BINS, 3, 2, generator=g).double()
-        sums[:, :, -1] = 20 * torch.rand(4, BINS, 2, generator=g).double()
-        sums[1:] *= sums[:1].sum(1, keepdim=True) / sums[1:].sum(1, keepdim=True)  # every column holds the same rows
-        sums[:, :, -1].clamp_(min=0.0)
-        place, split = best_splits(sums, 1.0)
-        for node in range(2):
+        few = torch.randint(0, 3, (300,), generator=g) * (torch.rand(300, generator=g) < 0.3)
+        codes = torch.stack([torch.randint(0, 9, (300,), generator=g), few, torch.zeros(300)]).to(torch.uint8)
+        table = torch.randn(300, 3, generator=g).double()
+        table[:, -1] = 2 * torch.rand(300, generator=g).double()
+        return codes, bags_of(codes, (9, 3, 1)), table
+
+    def test_sums_of_bins_are_those_of_a_search(self, dealt):
+        codes, bags, table = dealt
+        bins = [(column, b) for column, size in zip(codes, (9, 3, 1), strict=True) for b in range(size)]
+        assert len(bags.rows) < 2 * 300  # the fullest bins hold none
+        torch.testing.assert_close(bags.sums(table), torch.stack([table[column == b].sum(0) for column, b in bins]))
+        up_to = [table[column <= b].sum(0) for column, b in bins]
+        torch.testing.assert_close(bags.up_to(bags.sums(table)), torch.stack(up_to))
+
+    def test_the_best_split_is_that_of_a_search(self, dealt):
+        """Against loops over columns, nodes and bins."""
+        codes, bags, table = dealt
+        inside = torch.arange(300) % 3 == 0
+        sums = torch.stack([bags.sums(table * node[:, None]) for node in (inside, ~inside)], -1)
+        place, split = best_splits(bags, sums, 1.0)
+        for node, mine in enumerate((inside, ~inside)):
             found = {}
-            for c in range(4):
-                for b in range(BINS):
-                    sides = [sums[c, : b + 1, :, node].sum(0), sums[c, b + 1 :, :, node].sum(0)]
+            for c, column in enumerate(codes):
+                for b in range(9):
+                    sides = [table[mine & (column <= b)].sum(0), table[mine & (column > b)].sum(0)]
                     if min(float(side[-1]) for side in sides) >= trees.LEAST:
                         found[c, b] = sum(float(side[:-1].square().sum() / (side[-1] + trees.RIDGE)) for side in sides)
             assert (int(place[node]), int(split[node])) == max(found, key=found.get)
 
     def test_a_node_without_enough_rows_is_not_split(self):
-        sums = torch.ones(2, BINS, 2, 1) * 1.5 * trees.LEAST / BINS
-        assert best_splits(sums, 1.0)[1].tolist() == [BINS]
+        bags = bags_of(torch.arange(12, dtype=torch.uint8).repeat(2, 1), (12, 12))
+        table = torch.ones(12, 2) * 1.5 * trees.LEAST / 12
+        assert best_splits(bags, bags.sums(table)[..., None], 1.0)[1].tolist() == [11]
 
 
 class TestGrowing:
@@ -144,7 +184,7 @@ class TestFits:
         """Which covariates a tree sees is all that is drawn, so with no more than it may see nothing is."""
         p = posed(wave=1.0)
         assert torch.equal(outputs(p, fitted(p)), outputs(p, fitted(p, seed=4)))
-        x = torch.cat([p.problem.x, torch.randn(400, 60, generator=torch.Generator().manual_seed(1))], 1)
+        x = torch.cat([p.problem.x, torch.randn(400, 90, generator=torch.Generator().manual_seed(1))], 1)
         assert torch.equal(outputs(p, fitted(p, x=x), x), outputs(p, fitted(p, x=x), x))
         assert not torch.equal(outputs(p, fitted(p, x=x), x), outputs(p, fitted(p, x=x, seed=4), x))
 
