@@ -237,7 +237,8 @@ class Bags:
     def gather(cls, columns: Tensor, parts: list[tuple[Tensor, Tensor, int]]) -> Bags:
         """Put together what `of_column` returned for each of the columns (c,)."""
         device = columns.device
-        rows, counts = (torch.cat([part[i] for part in parts]).to(device) for i in (0, 1))
+        rows = torch.cat([part[0] for part in parts]).to(device)
+        counts = torch.cat([part[1] for part in parts]).to(device)
         bins = torch.tensor([len(part[1]) for part in parts], device=device)
         last = bins.cumsum(0) - 1
         first = last - bins + 1
