@@ -13,6 +13,8 @@ How a ``*`` is read:
 ```my emb *```         a glob in backticks, unless a column has this very name
 ``a*-b``               refused, since both readings are plausible
 =====================  ==============================================================================
+
+Right of the bar of a model, ``pca``, ``standardize``, ``clr`` and ``ilr`` transform many columns at once: see calls.py.
 """
 
 from __future__ import annotations
@@ -26,10 +28,12 @@ from formulaic.errors import FormulaicError
 from formulaic.parser import DefaultFormulaParser
 from formulaic.parser.types import Factor, OrderedSet, Term, Token
 
+from deepdml.design.calls import BlockCall, BlockFactor, call_of, read_call, refuse_products
 from deepdml.design.lexer import OPERANDS, Lexeme, lex, split_parts
 from deepdml.design.names import Names, factors_of, names_in, quote
 from deepdml.errors import FormulaError, near_names
 
+Expansion = tuple[str | BlockCall, ...]
 _PLACEHOLDER = "__deepdml_columns_{}__"
 _PLACEHOLDERS = re.compile(r"__deepdml_columns_(\d+)__")
 
@@ -212,14 +216,16 @@ def _parse_part(
     except (FormulaicError, SyntaxError) as error:
         reason = _PLACEHOLDERS.sub("*", str(error).split("\n")[0])
         if any(item.kind == "call" and re.search(r"\*\s*[,)]", item.text) for item in lexemes):
-            reason += ". A glob cannot stand inside a call; name the columns, or transform them in the data"
+            reason += ". A glob cannot stand inside this call; name the columns, or transform them in the data"
         raise FormulaError(f"{shown!r} cannot be read: {reason}.") from error
+    refuse_products(terms)
     return terms if dot is None else [term for term in terms if not _is_literal(term)]
 
 
-def _refuse_columns_named_like_calls(lexemes: Sequence[Lexeme], expansions: Iterable[Iterable[str]]) -> None:
+def _refuse_columns_named_like_calls(lexemes: Sequence[Lexeme], expansions: Iterable[Expansion]) -> None:
     """Refuse a column called ``log(x)`` beside the call ``log(x)``: formulaic takes them for one."""
-    columns = {item.text[1:-1] for item in lexemes if item.kind == "tick"}.union(*expansions)
+    columns = {item.text[1:-1] for item in lexemes if item.kind == "tick"}
+    columns.update(name for expansion in expansions for name in expansion if isinstance(name, str))
     named = {"".join(column.split()): column for column in columns if "(" in column or "[" in column}
     for item in lexemes:
         column = named.get("".join(item.text.split())) if item.kind == "call" else None
@@ -232,7 +238,7 @@ def _refuse_columns_named_like_calls(lexemes: Sequence[Lexeme], expansions: Iter
 class _Parser(DefaultFormulaParser):  # type: ignore[misc]  # formulaic ships no types
     """formulaic's parser, with placeholders standing for many columns at once."""
 
-    expansions: Sequence[tuple[str, ...]] = ()
+    expansions: Sequence[Expansion] = ()
 
     def get_tokens_from_formula(self, formula: str, *, context: Any) -> Iterable[Token]:
         for token in super().get_tokens_from_formula(formula, context=context):
@@ -245,7 +251,7 @@ class _Columns(Token):  # type: ignore[misc]  # formulaic ships no types
 
     __slots__ = ("columns",)
 
-    def __init__(self, token: Token, columns: tuple[str, ...]) -> None:
+    def __init__(self, token: Token, columns: Expansion) -> None:
         super().__init__(
             token.token,
             kind=token.kind,
@@ -256,17 +262,20 @@ class _Columns(Token):  # type: ignore[misc]  # formulaic ships no types
         self.columns = columns
 
     def to_terms(self, *, context: Any = None) -> OrderedSet[Term]:
-        return OrderedSet(Term([Factor(column, eval_method="lookup")]) for column in self.columns)
+        return OrderedSet(
+            Term([Factor(column, eval_method="lookup") if isinstance(column, str) else BlockFactor(column)])
+            for column in self.columns
+        )
 
 
 # Globs --------------------------------------------------------------------------------------------------------------
 
 
-def _expand(lexemes: Sequence[Lexeme], names: Names, dot: Sequence[str] | None) -> tuple[str, list[tuple[str, ...]]]:
-    """Return the part's text with every glob and dot replaced by a placeholder, and what each one stands for."""
-    expansions: list[tuple[str, ...]] = []
+def _expand(lexemes: Sequence[Lexeme], names: Names, dot: Sequence[str] | None) -> tuple[str, list[Expansion]]:
+    """Return the part's text with placeholders for globs, dots and transforms, and what each one stands for."""
+    expansions: list[Expansion] = []
 
-    def placeholder(columns: Sequence[str]) -> str:
+    def placeholder(columns: Sequence[str | BlockCall]) -> str:
         expansions.append(tuple(columns))
         return _PLACEHOLDER.format(len(expansions) - 1)
 
@@ -278,6 +287,9 @@ def _expand(lexemes: Sequence[Lexeme], names: Names, dot: Sequence[str] | None) 
             out.append(placeholder(_dot_columns(dot)))
         elif item.kind == "tick" and "*" in item.text and not names.exists(item.text[1:-1]):
             out.append(placeholder(_match(item.text[1:-1], names)))
+        elif item.kind == "call" and dot is not None:
+            call = read_call(item.text, names.context, names.exists, lambda argument: _resolve(argument, names, dot))
+            out.append(item.text if call is None else placeholder([call]))
         elif item.kind in {"word", "star"}:
             start, stop = _glob_run(lexemes, i)
             out.append(_read_run(lexemes[i:start], lexemes[start:stop], names, placeholder))
@@ -286,6 +298,19 @@ def _expand(lexemes: Sequence[Lexeme], names: Names, dot: Sequence[str] | None) 
             out.append(item.text)
         i += 1
     return "".join(out), expansions
+
+
+def _resolve(argument: Sequence[Lexeme], names: Names, dot: Sequence[str]) -> tuple[str, ...]:
+    """Return the columns that an argument of a transform of many columns stands for."""
+    terms = _parse_part(argument, names, dot)
+    odd = [str(term) for term in terms if not is_plain(term) or call_of(term) is not None]
+    if odd or not terms:
+        text = "".join(item.text for item in argument)
+        raise FormulaError(
+            f"{odd[0] if odd else text!r} inside a transform is no column; name columns and globs there, and compute "
+            "anything else as a column of the data."
+        )
+    return names.read_by(terms)
 
 
 def _dot_columns(dot: Sequence[str] | None) -> Sequence[str]:

@@ -12,6 +12,7 @@ from formulaic.parser.types import Factor, Term
 from formulaic.transforms import TRANSFORMS
 from formulaic.utils.code import sanitize_variable_names
 
+from deepdml.design.calls import FUNCTIONS, BlockFactor
 from deepdml.errors import FormulaError, near_names
 
 _NUMBER = re.compile(r"\d+(\.\d*)?")
@@ -64,6 +65,11 @@ class Names:
                 f"{factor.expr!r}: lag() looks at neighbouring rows, but rows are taken as they come and may be "
                 "dropped. Add the lag to the data as a column of its own."
             )
+        if name in FUNCTIONS and name not in (*self.context, *TRANSFORMS):
+            raise FormulaError(
+                f"{factor.expr!r}: {name}() makes many covariates, so it is a term of its own right of the bar of a model; "
+                "elsewhere name columns."
+            )
         if name in self.context or name in TRANSFORMS or hasattr(builtins, name):
             return
         raise FormulaError(
@@ -79,6 +85,8 @@ def factors_of(terms: Iterable[Term]) -> Iterator[Factor]:
 
 def names_in(factor: Factor) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the names a factor reads as values, and the roots of what it calls (``np`` for ``np.log``)."""
+    if isinstance(factor, BlockFactor):
+        return factor.call.names, ()
     if factor.eval_method is Factor.EvalMethod.LOOKUP:
         return (factor.expr,), ()
     if factor.eval_method is not Factor.EvalMethod.PYTHON:
