@@ -1,8 +1,8 @@
-"""Transforms of many columns right of the bar: ``pca(emb_*, 64)``, ``standardize(emb_*)``, ``clr(a, b, c)``, ``ilr(a, b, c)``.
+"""Transforms of many columns right of the bar: ``pca(emb_*, 64)``, ``standardize(emb_*)``, ``clr`` and ``ilr``.
 
-Each is a term of its own. Its arguments are columns, globs, ``.`` or sums of these; ``pca`` and ``standardize`` also take
-another transform, as in ``pca(standardize(emb_*), 64)``. A function of the same name in the context goes before ours, and
-``standardize`` with options or of an expression is formulaic's.
+Each is a term of its own. Its arguments are columns, globs, ``.`` or sums of these; ``pca`` and ``standardize`` also
+take another transform, as in ``pca(standardize(emb_*), 64)``. A function of the same name in the context goes before
+ours, and ``standardize`` with options or of an expression is formulaic's.
 """
 
 from __future__ import annotations
@@ -60,6 +60,12 @@ def call_of(term: Term) -> BlockCall | None:
     """Return the transform that a term is, if it is one."""
     first = term.factors[0]
     return first.call if isinstance(first, BlockFactor) else None
+
+
+def as_formulaic(term: Term) -> Term:
+    """Return a term for formulaic to evaluate: ``standardize`` of one column is its own."""
+    call = call_of(term)
+    return term if call is None else Term([Factor(call.text, eval_method="python")])
 
 
 def refuse_products(terms: Sequence[Term]) -> None:
@@ -155,7 +161,9 @@ def _is_block(argument: Sequence[Lexeme], taken: frozenset[str], exists: Callabl
         return argument[0].text.split("(")[0].strip() in set(FUNCTIONS) - taken
     if len(argument) == 1 and argument[0].kind == "word":
         return argument[0].text == "." or (exists(argument[0].text) and not argument[0].text[0].isdigit())
-    return bool(argument) and all(item.kind in {"word", "tick", "star", "space"} or item.text in "+-" for item in argument)
+    return bool(argument) and all(
+        item.kind in {"word", "tick", "star", "space"} or item.text in "+-" for item in argument
+    )
 
 
 def _nested(

@@ -13,6 +13,7 @@ from deepdml.errors import DataError, list_rows
 
 Kind = Literal["number", "category", "date", "vector"]
 
+_ROWS = 65_536  # looked at together; a file is not read into memory at once
 _FLOAT_OBJECTS = {"floating", "mixed-integer-float", "decimal"}
 _DATE_OBJECTS = {"date", "datetime", "datetime64", "timedelta", "timedelta64", "time", "period"}
 
@@ -167,10 +168,15 @@ def _vector(name: str, values: NDArray[Any]) -> Column:
 
 def nonfinite_rows(values: NDArray[Any]) -> NDArray[np.bool_]:
     """Return which rows of a 2-D array hold NaN or infinity: by row sums, exactly only where a sum is not finite."""
+    bad = np.zeros(len(values), bool)
     if values.dtype.kind != "f" or not values.shape[1]:
-        return np.zeros(len(values), bool)
+        return bad
+    # sums of float16 overflow, and no library adds them up
+    wide = np.result_type(values.dtype, np.float32)
+    ones = np.ones(values.shape[1], wide)
     with np.errstate(all="ignore"):
-        bad: NDArray[np.bool_] = ~np.isfinite(values @ np.ones(values.shape[1], values.dtype))
-    suspects = np.flatnonzero(bad)
-    bad[suspects] = ~np.isfinite(values[suspects]).all(axis=1)
+        for start in range(0, len(values), _ROWS):
+            part = values[start : start + _ROWS].astype(wide, copy=False)
+            suspects = np.flatnonzero(~np.isfinite(part @ ones))
+            bad[start + suspects] = ~np.isfinite(part[suspects]).all(axis=1)
     return bad

@@ -9,11 +9,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from deepdml.design.assembly import Piece, assemble, chunks, column_names
+from deepdml.design.blocks import fit_steps
+from deepdml.design.calls import BlockCall, as_formulaic, call_of
 from deepdml.design.checks import check_outcome, check_treatments, check_weights, check_x_names
 from deepdml.design.encoding import Encoded, is_storable
 from deepdml.design.formula import ParsedFormula, is_plain, parse_formula
 from deepdml.design.roles import Groups, read_groups, read_weights
-from deepdml.design.specification import Block, Design, Piece, Source, assemble
+from deepdml.design.specification import Block, Design, Source
 from deepdml.design.table import open_table
 from deepdml.errors import DataError, list_rows, unknown_option
 
@@ -199,12 +202,13 @@ class _Plan:
         }
         slow = []
         pieces: list[tuple[str, list[str]]] = []
+        self.calls = {call.text: call for call in map(call_of, parsed.covariates) if call is not None}
         for term in parsed.covariates:
             origin = self._origin(term)
             name = term.factors[0].expr if origin != "terms" else str(term)
             if origin == "terms":
-                slow.append(term)
-            if pieces and pieces[-1][0] == origin != "vector":
+                slow.append(as_formulaic(term))
+            if pieces and pieces[-1][0] == origin and origin in ("numbers", "terms"):
                 pieces[-1][1].append(name)
             else:
                 pieces.append((origin, [name]))
@@ -214,12 +218,38 @@ class _Plan:
         self.transforms = self._block(slow, full_rank=False)
 
     def _origin(self, term: Any) -> str:
+        call = call_of(term)
+        if call is not None:
+            return "terms" if call.plain and self._is_one_column(call.names[0]) else "block"
         if not is_plain(term) or term.factors[0].expr not in self.source:
             return "terms"
         name = term.factors[0].expr
         if self.source.is_number(name):
             return "numbers"
         return "vector" if self.source.column(name).kind == "vector" else "terms"
+
+    def _is_one_column(self, name: str) -> bool:
+        return name in self.source and (self.source.is_number(name) or self.source.column(name).kind != "vector")
+
+    def _inputs(self, call: BlockCall) -> tuple[Piece, ...]:
+        """Return the columns that a transform reads, neighbouring numbers together."""
+        inputs: list[Piece] = []
+        for name in call.names:
+            if name not in self.source:
+                raise DataError(
+                    f"{call.text!r} reads {name!r} of the context, which has no row for each row of the data."
+                )
+            if self.source.is_number(name):
+                before = inputs.pop().names if inputs and inputs[-1].origin == "numbers" else ()
+                inputs.append(Piece("numbers", (*before, name), len(before) + 1))
+            elif self.source.column(name).kind == "vector":
+                inputs.append(Piece("vector", (name,), self.source.column(name).values.shape[1]))
+            else:
+                raise DataError(
+                    f"{call.text!r} needs numbers, but {name!r} is a {self.source.column(name).kind}; leave it out "
+                    f"there, as in '{call.functions[0]}(emb_* - {name}...)', and add it as a term of its own."
+                )
+        return tuple(inputs)
 
     def _block(self, terms: Sequence[Any], *, full_rank: bool) -> Block:
         names = self.parsed.names_of(terms)
@@ -233,15 +263,26 @@ class _Plan:
     def flags(self) -> Flags:
         """Return the variables that have missing values, each with its (n,) flags."""
         found: Flags = {}
-        vectors = [names[0] for origin, names in self.pieces if origin == "vector"]
+        read = list(self._read())
+        vectors = [piece.names[0] for piece in read if piece.origin == "vector"]
         for name in (*self.outcome.reads, *self.treatments.reads, *self.transforms.reads, *vectors):
             column = self.source.column(name)
             if column.missing.any():
                 found[name] = column.missing
+        for piece in read:
+            if piece.origin == "numbers":
+                self.source.flag(piece.names, found)
+        return found
+
+    def _read(self) -> Iterator[Piece]:
+        """Yield the number columns and vectors of x."""
         for origin, names in self.pieces:
             if origin == "numbers":
-                self.source.flag(names, found)
-        return found
+                yield Piece("numbers", tuple(names), len(names))
+            elif origin == "vector":
+                yield Piece("vector", (names[0],), self.source.column(names[0]).values.shape[1])
+            elif origin == "block":
+                yield from self._inputs(self.calls[names[0]])
 
     def evaluate(self, flags: Flags) -> _Kept:
         """Return the parts evaluated on the rows that are kept, adding to `flags` what transforms make missing.
@@ -273,16 +314,23 @@ class _Plan:
     def _fit(self, block: Block, rows: NDArray[np.intp]) -> Encoded:
         return block.fit(self.source.frame(block.reads, self.outside, rows))
 
-    def final_pieces(self, slow: Encoded | None) -> Iterator[tuple[Piece, tuple[str, ...]]]:
-        """Yield the pieces of x with their column names."""
+    def final_pieces(
+        self, slow: Encoded | None, rows: NDArray[np.intp] | None
+    ) -> Iterator[tuple[Piece, tuple[str, ...]]]:
+        """Yield the pieces of x, transforms fitted on `rows` (None for all), with their column names."""
         widths = iter(slow.widths if slow else ())
         taken = 0
         for origin, names in self.pieces:
             if origin == "numbers":
                 yield Piece("numbers", tuple(names), len(names)), tuple(names)
             elif origin == "vector":
-                width = self.source.column(names[0]).values.shape[1]
-                yield Piece("vector", (names[0],), width), tuple(f"{names[0]}_{i}" for i in range(width))
+                piece = Piece("vector", (names[0],), self.source.column(names[0]).values.shape[1])
+                yield piece, column_names(piece)
+            elif origin == "block":
+                call = self.calls[names[0]]
+                inputs = self._inputs(call)
+                steps, given = fit_steps(call.text, call.functions, call.sizes, chunks(inputs, self.source, rows))
+                yield Piece("block", call.names, len(given), inputs, steps), given
             else:
                 assert slow is not None  # evaluated with the pieces
                 width = sum(next(widths) for _ in names)
@@ -305,15 +353,17 @@ def _collect(plan: _Plan, kept: _Kept, weights: Float | None, groups: Groups | N
     t, t_names = kept.treatments.values, kept.treatments.names
     terms = _term_columns(plan.treatments, kept.treatments.widths)
     check_treatments(t, t_names, terms)
-    placed = list(plan.final_pieces(kept.transforms))
+    some = None if len(rows) == source.n else rows
+    placed = list(plan.final_pieces(kept.transforms, some))
     x_names = tuple(name for _, names in placed for name in names)
     check_x_names(x_names)
     pieces = tuple(piece for piece, _ in placed)
     evaluated = kept.transforms.values if kept.transforms else None
-    x = assemble(pieces, source, evaluated, None if len(rows) == source.n else rows)
+    x = assemble(pieces, source, evaluated, some)
     raw, raw_names = (None, ()) if kept.treatments.categorical else _raw_treatments(plan, rows)
     kinds = {name: source.column(name).kind for name in (*plan.treatments.reads, *plan.transforms.reads)}
-    kinds.update({piece.names[0]: "vector" for piece in pieces if piece.origin == "vector"})
+    vectors = [part for piece in pieces for part in piece.read if part.origin == "vector"]
+    kinds.update({part.names[0]: "vector" for part in vectors})
     constants = {name: value for name, value in plan.outside.items() if is_storable(value)}
     design = Design(
         formula=plan.parsed.formula,

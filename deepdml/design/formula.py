@@ -216,7 +216,7 @@ def _parse_part(
     except (FormulaicError, SyntaxError) as error:
         reason = _PLACEHOLDERS.sub("*", str(error).split("\n")[0])
         if any(item.kind == "call" and re.search(r"\*\s*[,)]", item.text) for item in lexemes):
-            reason += ". A glob cannot stand inside this call; name the columns, or transform them in the data"
+            reason += ". A glob cannot stand inside a call; name the columns, or transform them in the data"
         raise FormulaError(f"{shown!r} cannot be read: {reason}.") from error
     refuse_products(terms)
     return terms if dot is None else [term for term in terms if not _is_literal(term)]

@@ -67,8 +67,8 @@ class Names:
             )
         if name in FUNCTIONS and name not in (*self.context, *TRANSFORMS):
             raise FormulaError(
-                f"{factor.expr!r}: {name}() makes many covariates, so it is a term of its own right of the bar of a model; "
-                "elsewhere name columns."
+                f"{factor.expr!r}: {name}() makes many covariates, so it is a term of its own right of the bar of a "
+                "model; elsewhere name columns."
             )
         if name in self.context or name in TRANSFORMS or hasattr(builtins, name):
             return

@@ -6,12 +6,14 @@ import copy
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 from formulaic.parser.types import Factor, Term
 from numpy.typing import NDArray
 
+from deepdml.design.assembly import Piece, assemble
+from deepdml.design.blocks import Step
 from deepdml.design.columns import Column, Kind
 from deepdml.design.encoding import (
     Encoded,
@@ -75,6 +77,10 @@ class Source:
         for owner, start, stop in self._runs(names):
             owner.flag(names[start:stop], missing)
 
+    def is_mapped(self, names: Sequence[str]) -> bool:
+        """Return whether columns are read from a file."""
+        return any(owner.is_mapped for owner in {id(owner): owner for owner, _, _ in self._runs(names)}.values())
+
     def frame(
         self,
         names: Sequence[str],
@@ -98,15 +104,6 @@ class Source:
 def _has_rows(value: Any, n: int) -> bool:
     shape = getattr(value, "shape", None)
     return shape is not None and len(shape) in (1, 2) and shape[0] == n
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Neighbouring columns of x with one origin: number columns, one vector, or evaluated terms."""
-
-    origin: Literal["numbers", "vector", "terms"]
-    names: tuple[str, ...]
-    width: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,16 +229,17 @@ class Design:
 
         Parameters and errors are those of `encode_treatments`; needs only the columns right of the bar.
         """
-        plain = tuple(name for piece in self.pieces if piece.origin != "terms" for name in piece.names)
+        read = [part for piece in self.pieces if piece.origin != "terms" for part in piece.read]
+        plain = tuple(name for part in read for name in part.names)
         source, values = self._open(data, tuple(dict.fromkeys([*plain, *self.transforms.reads])), context)
         missing: dict[str, NDArray[np.bool_]] = {}
-        for piece in self.pieces:
-            if piece.origin == "numbers":
-                self._check_numbers(piece.names, source)
-                source.flag(piece.names, missing)
-            elif piece.origin == "vector":
-                self._check_kind(piece.names[0], source.column(piece.names[0]), piece.width)
-                missing[piece.names[0]] = source.column(piece.names[0]).missing
+        for part in read:
+            if part.origin == "numbers":
+                self._check_numbers(part.names, source)
+                source.flag(part.names, missing)
+            else:
+                self._check_kind(part.names[0], source.column(part.names[0]), part.width)
+                missing[part.names[0]] = source.column(part.names[0]).missing
         refuse_missing(missing, source.labels)
         evaluated = self._encode(self.transforms, source, values) if self.transforms.terms else None
         return assemble(self.pieces, source, evaluated, None)
@@ -297,8 +295,23 @@ class Design:
         if width is not None and column.values.shape[1] != width:
             raise DataError(f"the vectors in {name!r} have length {column.values.shape[1]}; the model needs {width}.")
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the design as plain JSON values; functions from the context are left out."""
+    def arrays(self) -> dict[str, NDArray[np.float64]]:
+        """Return what the transforms of many columns learned, under flat names."""
+        return {
+            f"{i}/{j}/{name}": array
+            for i, piece in enumerate(self.pieces)
+            for j, step in enumerate(piece.steps)
+            for name, array in step.arrays.items()
+        }
+
+    def to_dict(self, *, arrays: bool = True) -> dict[str, Any]:
+        """Return the design as plain JSON values; functions from the context are left out.
+
+        Parameters
+        ----------
+        arrays : bool
+            Whether to put `arrays` among them, as lists of numbers.
+        """
         return {
             "format": _FORMAT,
             "formula": self.formula,
@@ -307,16 +320,26 @@ class Design:
             "x_names": list(self.x_names),
             "treatments": self.treatments.to_dict(),
             "transforms": self.transforms.to_dict(),
-            "pieces": [[piece.origin, list(piece.names), piece.width] for piece in self.pieces],
+            "pieces": [_pack_piece(piece) for piece in self.pieces],
+            "arrays": pack_constants(self.arrays()) if arrays else None,
             "kinds": dict(self.kinds),
             "constants": pack_constants(self.constants),
         }
 
     @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> Design:
-        """Return the design `to_dict` was called on; it encodes new data to the same bits."""
+    def from_dict(cls, stored: Mapping[str, Any], arrays: Mapping[str, NDArray[np.float64]] | None = None) -> Design:
+        """Return the design `to_dict` was called on; it encodes new data to the same bits.
+
+        Parameters
+        ----------
+        stored : dict
+        arrays : dict, optional
+            `Design.arrays`, where `stored` was made without them.
+        """
         if stored.get("format") != _FORMAT:
             raise DataError(f"the stored design has format {stored.get('format')!r}; this version reads {_FORMAT}.")
+        if arrays is None:
+            arrays = unpack_constants(stored["arrays"])
         return cls(
             formula=stored["formula"],
             y_name=stored["y_name"],
@@ -324,7 +347,7 @@ class Design:
             x_names=tuple(stored["x_names"]),
             treatments=Block.from_dict(stored["treatments"]),
             transforms=Block.from_dict(stored["transforms"]),
-            pieces=tuple(Piece(origin, tuple(names), width) for origin, names, width in stored["pieces"]),
+            pieces=tuple(_unpack_piece(packed, f"{i}/", arrays) for i, packed in enumerate(stored["pieces"])),
             kinds=cast(dict[str, Kind], dict(stored["kinds"])),
             constants=unpack_constants(stored["constants"]),
         )
@@ -336,46 +359,21 @@ class Design:
         return replace(Design.from_dict(self.to_dict()), functions=dict(self.functions))
 
 
-def assemble(
-    pieces: Sequence[Piece], source: Source, evaluated: NDArray[np.float64] | None, rows: NDArray[np.intp] | None
-) -> NDArray[np.float32]:
-    """Return x in one C-contiguous float32 matrix, each column converted straight into its place.
-
-    Parameters
-    ----------
-    pieces : sequence of Piece
-    source : Source
-    evaluated : (m, k) float64 array or None
-        The columns of all "terms" pieces, in order.
-    rows : (m,) array or None
-        Rows to keep; None for all.
-    """
-    m = source.n if rows is None else len(rows)
-    out = np.empty((m, sum(piece.width for piece in pieces)), np.float32)
-    at = taken = 0
-    for piece in pieces:
-        target = out[:, at : at + piece.width]
-        if piece.origin == "numbers":
-            source.fill(target, piece.names, rows)
-        elif piece.origin == "vector":
-            values = source.column(piece.names[0]).values
-            _narrow(target, values if rows is None else values[rows], piece)
-        else:
-            assert evaluated is not None  # built with the pieces
-            _narrow(target, evaluated[:, taken : taken + piece.width], piece)
-            taken += piece.width
-        at += piece.width
-    return out
+def _pack_piece(piece: Piece) -> list[Any]:
+    packed: list[Any] = [piece.origin, list(piece.names), piece.width]
+    if piece.steps:
+        packed += [[_pack_piece(part) for part in piece.inputs], [step.function for step in piece.steps]]
+    return packed
 
 
-def _narrow(target: NDArray[np.float32], values: NDArray[Any], piece: Piece) -> None:
-    try:
-        with np.errstate(over="raise"):
-            target[...] = values
-    except FloatingPointError as error:
-        raise DataError(
-            f"{', '.join(map(repr, piece.names))} gives values beyond 3.4e38, the range of float32; rescale it."
-        ) from error
+def _unpack_piece(packed: Sequence[Any], place: str, arrays: Mapping[str, NDArray[np.float64]]) -> Piece:
+    origin, names, width, *more = packed
+    inputs, functions = more or ((), ())
+    steps = []
+    for j, function in enumerate(functions):
+        own = f"{place}{j}/"
+        steps.append(Step(function, {key.removeprefix(own): v for key, v in arrays.items() if key.startswith(own)}))
+    return Piece(origin, tuple(names), width, tuple(_unpack_piece(part, "", {}) for part in inputs), tuple(steps))
 
 
 def refuse_missing(missing: Mapping[str, NDArray[np.bool_]], labels: NDArray[Any]) -> None:

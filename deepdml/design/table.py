@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deepdml.design.columns import Column, canonical, nonfinite_rows
+from deepdml.design.mapped import is_mapped
 from deepdml.errors import DataError, near_names
 
 Float32 = NDArray[np.float32]
@@ -32,6 +33,11 @@ class Table(ABC):
 
     def __contains__(self, name: str) -> bool:
         return name in self._position
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether the columns are read from a file."""
+        return False
 
     @abstractmethod
     def _values(self, name: str) -> Any:
@@ -161,6 +167,11 @@ class ArrowTable(Table):
     def __init__(self, data: Any) -> None:
         super().__init__(data.schema.names, data.num_rows)
         self._data = data
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether the first column's buffers are not Arrow's own."""
+        return any(is_mapped(column) for column in self._data.columns[:1])
 
     def _values(self, name: str) -> Any:
         return from_arrow(self._data.column(self._position[name]))

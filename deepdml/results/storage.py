@@ -173,7 +173,7 @@ def _describe(fit: Fit, estimand: Estimand, estimates: Estimates) -> tuple[dict[
         "weighted": fit.weighted,
         "family": fit.family.name,
         "record": asdict(fit.record),
-        "design": fit.design.to_dict(),
+        "design": fit.design.to_dict(arrays=False),
         "nets": None if fit.nets is None else fit.nets.config,
         "estimand": estimand.to_dict(),
         "labels": estimates.labels,
@@ -183,6 +183,7 @@ def _describe(fit: Fit, estimand: Estimand, estimates: Estimates) -> tuple[dict[
         "laws": [],
     }
     arrays: Arrays = {"params": estimates.params, "covariance": covariance.matrix}
+    arrays |= {f"design/{name}": array for name, array in fit.design.arrays().items()}
     if fit.rows is not None and estimates.psi is not None:
         arrays |= _row_arrays(fit.rows) | {"psi": estimates.psi}
         if spec.groups is not None:
@@ -262,7 +263,9 @@ def _fit(meta: dict[str, Any], arrays: Arrays, nets: TrainedNets | None) -> Fit:
         weighted=meta["weighted"],
         family=families[meta["family"]](),
         record=_record(meta["record"]),
-        design=Design.from_dict(meta["design"]),
+        design=Design.from_dict(
+            meta["design"], {k.removeprefix("design/"): v for k, v in arrays.items() if k.startswith("design/")}
+        ),
         nets=nets,
         rows=_rows(meta, arrays) if "y" in arrays else None,
     )
