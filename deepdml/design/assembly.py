@@ -87,8 +87,9 @@ def assemble(
             _narrow(target, [(slice(0, m), evaluated[:, taken : taken + piece.width])], piece)
             taken += piece.width
         at += piece.width
-    if mapped:
-        release(out)
+    vectors = [part.names[0] for piece in pieces for part in piece.read if part.origin == "vector"]
+    for matrix in (out, *(source.column(name).values for name in vectors)):
+        release(matrix)
     return out
 
 

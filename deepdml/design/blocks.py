@@ -174,10 +174,12 @@ def _fit_pca(text: str, size: int, chunks: Chunks, steps: Sequence[Step], fields
     variances, vectors = scipy.linalg.eigh(products / n - np.outer(mean, mean))
     variances, vectors = variances[::-1], vectors[:, ::-1]
     rank = int((variances > _RANK * max(variances[0], 0.0)).sum()) if variances[0] > 0 else 0
+    if not rank:
+        raise DataError(f"{text!r} has nothing to decompose: its {k} column(s) are constant over the {n:,} rows.")
     if size > rank:
         raise DataError(
             f"{text!r} asks for {size} components, but the {k} columns vary in {rank} direction(s) only over the "
-            f"{n:,} rows; ask for {max(rank, 1)} or fewer{'' if rank else ', of columns that vary'}."
+            f"{n:,} rows; ask for {rank} or fewer."
         )
     components = vectors[:, :size]
     largest = np.take_along_axis(components, np.abs(components).argmax(axis=0)[None], axis=0)

@@ -15,6 +15,7 @@ from deepdml.design.calls import BlockCall, as_formulaic, call_of
 from deepdml.design.checks import check_outcome, check_treatments, check_weights, check_x_names
 from deepdml.design.encoding import Encoded, is_storable
 from deepdml.design.formula import ParsedFormula, is_plain, parse_formula
+from deepdml.design.names import quote
 from deepdml.design.roles import Groups, read_groups, read_weights
 from deepdml.design.specification import Block, Design, Source
 from deepdml.design.table import open_table
@@ -220,7 +221,7 @@ class _Plan:
     def _origin(self, term: Any) -> str:
         call = call_of(term)
         if call is not None:
-            return "terms" if call.plain and self._is_one_column(call.names[0]) else "block"
+            return "terms" if call.plain and self._is_for_formulaic(call.names[0]) else "block"
         if not is_plain(term) or term.factors[0].expr not in self.source:
             return "terms"
         name = term.factors[0].expr
@@ -228,8 +229,13 @@ class _Plan:
             return "numbers"
         return "vector" if self.source.column(name).kind == "vector" else "terms"
 
-    def _is_one_column(self, name: str) -> bool:
-        return name in self.source and (self.source.is_number(name) or self.source.column(name).kind != "vector")
+    def _is_for_formulaic(self, name: str) -> bool:
+        """Whether formulaic standardizes a name: not a vector, nor a constant, for which it has no message."""
+        if name not in self.source:
+            return False
+        column = self.source.column(name)
+        present = column.values[~column.missing] if column.kind == "number" else ()
+        return column.kind != "vector" and not (len(present) and present.min() == present.max())
 
     def _inputs(self, call: BlockCall) -> tuple[Piece, ...]:
         """Return the columns that a transform reads, neighbouring numbers together."""
@@ -246,8 +252,8 @@ class _Plan:
                 inputs.append(Piece("vector", (name,), self.source.column(name).values.shape[1]))
             else:
                 raise DataError(
-                    f"{call.text!r} needs numbers, but {name!r} is a {self.source.column(name).kind}; leave it out "
-                    f"there, as in '{call.functions[0]}(emb_* - {name}...)', and add it as a term of its own."
+                    f"{call.text!r} needs numbers, but {name!r} is a {self.source.column(name).kind}; take it out "
+                    f"there (write '- {quote(name)}' if a glob matched it) and add it as a term of its own."
                 )
         return tuple(inputs)
 

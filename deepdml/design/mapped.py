@@ -61,9 +61,14 @@ def room_for(shape: tuple[int, int], mapped: bool) -> NDArray[np.float32]:
 
 
 def release(values: NDArray[Any]) -> None:
-    """Let the system take back the memory behind a matrix in a file of `room_for`; its values are read again on use."""
+    """Let the system take back the memory behind a matrix in a file; what is used again is read again.
+
+    A private mapping, which may hold changes of its own, is left alone.
+    """
     base: Any = values
     while base is not None and not isinstance(base, mmap.mmap):
+        if isinstance(base, np.memmap) and base.mode == "c":
+            return
         base = getattr(base, "base", None)
     if base is not None and hasattr(base, "madvise") and hasattr(mmap, "MADV_DONTNEED"):
         base.madvise(mmap.MADV_DONTNEED)

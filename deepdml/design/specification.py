@@ -12,6 +12,7 @@ import numpy as np
 from formulaic.parser.types import Factor, Term
 from numpy.typing import NDArray
 
+from deepdml.design.arrow import is_arrow, n_rows
 from deepdml.design.assembly import Piece, assemble
 from deepdml.design.blocks import Step
 from deepdml.design.columns import Column, Kind
@@ -102,6 +103,8 @@ class Source:
 
 
 def _has_rows(value: Any, n: int) -> bool:
+    if is_arrow(value):
+        return n_rows(value) == n
     shape = getattr(value, "shape", None)
     return shape is not None and len(shape) in (1, 2) and shape[0] == n
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from deepdml.design.arrow import from_lists, from_tables, is_arrow, n_rows
 from deepdml.design.columns import Column, canonical, nonfinite_rows
 from deepdml.design.mapped import is_mapped
 from deepdml.errors import DataError, near_names
@@ -205,6 +206,8 @@ class ArrayTable(Table):
 
 
 def _length(name: str, value: Any) -> int:
+    if is_arrow(value):
+        return n_rows(value)
     if isinstance(value, str) or not hasattr(value, "__len__") or getattr(value, "shape", None) == ():
         raise DataError(f"{name!r} is {value!r}, not an array; every value in a dict of data needs one entry per row.")
     return len(value)
@@ -260,12 +263,10 @@ def from_polars(series: Any) -> Any:
 
 def from_arrow(column: Any) -> Any:
     """Return a pyarrow array as a pandas Series or a numpy array; lists as vectors."""
-    import pyarrow as pa
     import pyarrow.types as pt
 
     if pt.is_fixed_size_list(column.type) and not column.null_count:
-        flat = column.combine_chunks().flatten() if isinstance(column, pa.ChunkedArray) else column.flatten()
-        return flat.to_numpy(zero_copy_only=False).reshape(-1, column.type.list_size)
+        return from_lists(column)
     if pt.is_integer(column.type) and column.null_count:
         return pd.Series(column.to_pylist(), dtype="Int64")
     return column.to_pandas()
@@ -280,8 +281,8 @@ def from_any(name: str, value: Any) -> Any:
         return pd.Series(value).reset_index(drop=True)
     if module == "polars":
         return from_polars(value)
-    if module == "pyarrow":
-        return from_arrow(value)
+    if is_arrow(value):
+        return from_arrow(value) if hasattr(value, "null_count") else from_tables(name, value)
     array = np.asarray(value)
     if array.ndim == 2:
         return array

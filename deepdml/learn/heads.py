@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -37,13 +39,13 @@ def refit_heads(
     heads = torch.zeros(len(fold_block), _n_features(trained), task.n_out, dtype=torch.float64, device=fold.device)
     for a in range(scheme.n_blocks):
         v = int(scheme.snapshots_of(a)[0])
-        features = head_features(trained, inputs, v, int(scheme.net[v]))
+        features = HeadFeatures.of(trained, inputs, v, int(scheme.net[v]))
         folds = torch.from_numpy(np.flatnonzero(fold_block == a)).to(fold.device)
         refit = _Refit(trained, features, scheme, v, [torch.nonzero(fold == k)[:, 0] for k in folds.tolist()])
         heads[folds] = refit.run()
         for k in folds.tolist():
-            rows = torch.nonzero(fold == k)[:, 0]
-            out[rows] = features[rows].double() @ heads[k]
+            for rows in torch.nonzero(fold == k)[:, 0].split(4 * CHUNK):
+                out[rows] = features[rows].double() @ heads[k]
     return out, heads
 
 
@@ -51,18 +53,39 @@ def _n_features(trained: TrainedGroup) -> int:
     return 1 + trained.group.backbone.n_features + trained.group.backbone.n_in
 
 
-@torch.no_grad()
-def head_features(trained: TrainedGroup, inputs: Inputs, v: int, net: int) -> Tensor:
-    """Return what the last layer of a snapshot reads, for all rows, shape (n, f): one, hidden layer, covariates."""
-    backbone = trained.group.backbone
-    parts = backbone.split(trained.parameters[v : v + 1])
-    n = len(inputs.x)
-    features = torch.ones(n, _n_features(trained), device=inputs.x.device)
-    for rows in torch.arange(n, device=inputs.x.device).split(4 * CHUNK):
-        x = inputs.standardized(torch.tensor([net], device=inputs.x.device), rows[None])
-        features[rows, 1 : 1 + backbone.n_features] = backbone.features(parts, x)[0]
-        features[rows, 1 + backbone.n_features :] = x[0]
-    return features
+@dataclass(frozen=True, slots=True)
+class HeadFeatures:
+    """What the last layer of a snapshot reads: one, the hidden layer, the covariates; f columns.
+
+    Covariates are standardized when rows are asked for, so that no second matrix of the size of x is held.
+
+    Parameters
+    ----------
+    net : Tensor (1,)
+        The net of the snapshot.
+    hidden : Tensor (n, h)
+    """
+
+    inputs: Inputs
+    net: Tensor
+    hidden: Tensor
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, trained: TrainedGroup, inputs: Inputs, v: int, net: int) -> HeadFeatures:
+        """Compute the hidden layer of snapshot v, a state of net `net`, at all rows."""
+        backbone, device, n = trained.group.backbone, inputs.x.device, len(inputs.x)
+        parts = backbone.split(trained.parameters[v : v + 1])
+        own = torch.tensor([net], device=device)
+        hidden = torch.empty(n, backbone.n_features, device=device)
+        for rows in torch.arange(n, device=device).split(4 * CHUNK):
+            hidden[rows] = backbone.features(parts, inputs.standardized(own, rows[None]))[0]
+        return cls(inputs, own, hidden)
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        """Return the features (m, f) of rows (m,)."""
+        one = torch.ones(len(rows), 1, device=rows.device)
+        return torch.cat([one, self.hidden[rows], self.inputs.standardized(self.net, rows[None])[0]], 1)
 
 
 class _Refit:
@@ -71,16 +94,18 @@ class _Refit:
     The penalty is chosen on the rows held out from the trunk, by the loss of a head refit on the trunk's training rows.
     """
 
-    def __init__(self, trained: TrainedGroup, features: Tensor, scheme: Scheme, v: int, folds: list[Tensor]) -> None:
+    def __init__(
+        self, trained: TrainedGroup, features: HeadFeatures, scheme: Scheme, v: int, folds: list[Tensor]
+    ) -> None:
         self.task, self.features, self.folds = trained.group.task, features, folds
-        device = features.device
+        device = features.hidden.device
         net = int(scheme.net[v])
         self.units = trained.group.units.select(torch.tensor([net], device=device))
         parts = trained.group.backbone.split(trained.parameters[v : v + 1])
         self.start = torch.cat([parts[-2][0], parts[-3][0], parts[-1][0]]).double()
         self.trunk_rows = torch.from_numpy(scheme.rows_of_cells(scheme.train[net])).to(device)
         self.held_rows = torch.from_numpy(scheme.rows_of_cells(scheme.select[v])).to(device)
-        self.own = torch.full((len(features),), -1, device=device)
+        self.own = torch.full((len(features.hidden),), -1, device=device)
         for k, rows in enumerate(folds):
             self.own[rows] = k
 
@@ -136,7 +161,7 @@ class _Refit:
 
     def _gradients(self, at: Tensor) -> tuple[Tensor, Tensor]:
         """Return gradients (k, f, o) and losses (k,) at the heads `at`, each over all rows but its fold."""
-        rows = torch.arange(len(self.features), device=at.device).expand(len(at), -1)
+        rows = torch.arange(len(self.own), device=at.device).expand(len(at), -1)
         used = self.own != torch.arange(len(at), device=at.device)[:, None]
         return self._sums(at, rows, used)
 

@@ -164,7 +164,7 @@ def predict_theta(nets: TrainedNets, x: NDArray[np.float32]) -> NDArray[np.float
     (m, d) array
         Coefficients in the user's units.
     """
-    parts = [_predict(nets, torch.from_numpy(np.ascontiguousarray(x[i : i + CHUNK]))) for i in range(0, len(x), CHUNK)]
+    parts = [_predict(nets, torch.tensor(x[i : i + CHUNK])) for i in range(0, len(x), CHUNK)]
     unit = nets.arrays["unit"].astype(np.float64)
     return np.concatenate([p.numpy() for p in parts] or [np.zeros((0, len(unit)))]) @ unit.T
 

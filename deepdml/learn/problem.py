@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Literal
 
@@ -99,5 +100,11 @@ def pose(data: ModelData, family: Family, options: LearnOptions) -> Problem:
             treated = LevelTask("treatment levels", codes, len(treatment.rows), weight)
     else:
         treated = MeanTask("treatment mean", torch.from_numpy((values - center) / spread).to(device), weight)
-    x = torch.from_numpy(data.x).to(device)
-    return Problem(data, family, treatment, unit, x, weight, outcome, treated, center, spread)
+    return Problem(data, family, treatment, unit, _shared(data.x).to(device), weight, outcome, treated, center, spread)
+
+
+def _shared(x: NDArray[np.float32]) -> Tensor:
+    """Return covariates as a tensor over the same memory, also where that is a file which must not be written to."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # nor is it written to
+        return torch.from_numpy(x)

@@ -9,7 +9,7 @@ import torch
 from deepdml.learn import heads
 from deepdml.learn.backbones import Backbone
 from deepdml.learn.candidates import fit_basis, linear_basis
-from deepdml.learn.heads import head_features, refit_heads
+from deepdml.learn.heads import HeadFeatures, refit_heads
 from deepdml.learn.training import NetGroup, Schedule, TrainedGroup, train
 
 
@@ -28,7 +28,7 @@ def refit(p, trained: TrainedGroup) -> tuple[torch.Tensor, torch.Tensor]:
 
 def features_of(p, trained: TrainedGroup, block: int) -> torch.Tensor:
     v = int(p.scheme.snapshots_of(block)[0])
-    return head_features(trained, p.inputs, v, int(p.scheme.net[v])).double()
+    return HeadFeatures.of(trained, p.inputs, v, int(p.scheme.net[v]))[torch.arange(len(p.inputs.x))].double()
 
 
 def test_features_are_one_the_hidden_layer_and_the_covariates(posed):
