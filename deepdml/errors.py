@@ -50,6 +50,10 @@ class FitWarning(DeepDMLWarning):
     """Held-out residuals of outcome and treatment still vary with the covariates: the estimate may be biased."""
 
 
+class DimensionWarning(DeepDMLWarning):
+    """The covariates of an embedding are many for the rows; fewer components of it are advised."""
+
+
 class InferenceWarning(DeepDMLWarning):
     """The covariance asked for is not what the fit supports, or is fragile (few clusters)."""
 

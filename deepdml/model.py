@@ -219,7 +219,7 @@ class DeepDML:
 
         Warns
         -----
-        FitWarning, OverlapWarning, InferenceWarning
+        FitWarning, OverlapWarning, DimensionWarning, InferenceWarning
             For what a referee would ask about; the summary repeats it.
         """
         # torch is imported here and not before: importing deepdml and reading saved results stay fast.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -110,6 +111,25 @@ class TestEntryPoints:
     def test_a_binary_treatment_may_be_called_continuous(self, data):
         res = dd.fit("y ~ binary | x_1", data, treatment="continuous", **QUICK)
         assert res._fit.record.treatment_model == "location-scale"
+
+    def test_covariates_from_a_file(self, data, tmp_path):
+        matrix = np.ascontiguousarray(data.filter(regex="^x"), np.float32)
+        np.save(tmp_path / "x.npy", matrix)
+        held, read = ({"emb": values} for values in (matrix, np.load(tmp_path / "x.npy", mmap_mode="r")))
+        one, two = (dd.fit("y ~ t | emb", data, context=context, learner="net", **QUICK) for context in (held, read))
+        assert np.shares_memory(two.model.arrays.x, read["emb"])
+        assert_same_bits(one, two)
+        np.testing.assert_array_equal(one.predict(data, context=held), two.predict(data, context=read))
+
+    @pytest.mark.parametrize("covariates", ["pca(x*, 2)", "standardize(x*) + C(place)"])
+    def test_a_transform_is_saved_with_the_results(self, data, tmp_path, covariates):
+        res = dd.fit(f"y ~ t | {covariates}", data, learner="net", **QUICK)
+        res.save(tmp_path / "fit.deepdml")
+        loaded = dd.load(tmp_path / "fit.deepdml")
+        new = data.iloc[20:60]
+        np.testing.assert_array_equal(loaded.predict(new), res.predict(new))
+        with zipfile.ZipFile(tmp_path / "fit.deepdml") as archive:
+            assert any(name.startswith("arrays/design/") for name in archive.namelist())
 
     def test_covariates_from_context_and_a_column_of_vectors(self, data, res):
         matrix = data.filter(like="x_").to_numpy()

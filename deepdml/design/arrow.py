@@ -21,8 +21,7 @@ def is_arrow(value: Any) -> bool:
 
 def n_rows(value: Any) -> int:
     """Return the rows of an Arrow array or table, or of an opened Parquet file."""
-    metadata = getattr(value, "metadata", None)
-    return int(metadata.num_rows) if hasattr(metadata, "num_rows") else len(value)
+    return int(value.metadata.num_rows) if hasattr(value, "iter_batches") else len(value)
 
 
 def from_lists(column: Any) -> NDArray[Any]:

@@ -110,6 +110,8 @@ def column_names(piece: Piece) -> tuple[str, ...]:
 
 
 def _is_mapped(piece: Piece, source: Source) -> bool:
+    if piece.origin == "block":
+        return any(_is_mapped(part, source) for part in piece.inputs)
     if piece.origin == "vector":
         return is_mapped(source.column(piece.names[0]).values)
     return piece.origin == "numbers" and source.is_mapped(piece.names)

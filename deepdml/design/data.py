@@ -234,8 +234,10 @@ class _Plan:
         if name not in self.source:
             return False
         column = self.source.column(name)
-        present = column.values[~column.missing] if column.kind == "number" else ()
-        return column.kind != "vector" and not (len(present) and present.min() == present.max())
+        if column.kind != "number":
+            return column.kind != "vector"
+        present = column.values[~column.missing]
+        return not len(present) or bool(present.min() < present.max())
 
     def _inputs(self, call: BlockCall) -> tuple[Piece, ...]:
         """Return the columns that a transform reads, neighbouring numbers together."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,10 @@ from tabulate import tabulate
 from deepdml.inference import weighted_mean
 from deepdml.learn.influence import FitRecord, NuisanceFit
 from deepdml.results.estimation import Estimates
+from deepdml.results.fit import Fit
+
+if TYPE_CHECKING:
+    from deepdml.design.assembly import Piece
 
 Float = NDArray[np.float64]
 
@@ -23,6 +28,14 @@ GROSS_MISFIT = 6.0
 """It is a warning where what outcome and treatment have in common, or each of them, is above this."""
 ONE_ROW = 0.1
 """A row with more than this share of the variance of psi is named in the summary."""
+
+
+MOST_COMPONENTS = 64
+"""No more components are suggested."""
+WIDE = 100
+"""So many neighbouring covariates of one glob, vector or transform are taken for an embedding."""
+ROWS_PER_COVARIATE = 50
+"""With an embedding and fewer rows for each covariate, components of it are advised."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -157,6 +170,30 @@ def signal_note(record: FitRecord) -> tuple[str, bool] | None:
         "transform those that do."
     )
     return text, max(each, record.signal.get("both", 0.0)) > GROSS_MISFIT
+
+
+def dimension_notes(fit: Fit) -> list[str]:
+    """Return the advice to take components of an embedding where the rows are few for the covariates, if it applies.
+
+    Only blocks as wide as embeddings count. Some dozens of columns for some hundred rows are common in tables, and the
+    penalties of the learners are made for that.
+    """
+    n, p = fit.n, len(fit.x_names)
+    widest = max((piece for piece in fit.design.pieces if piece.origin != "terms"), key=_width, default=None)
+    if widest is None or widest.width < WIDE or n >= ROWS_PER_COVARIATE * p:
+        return []
+    size = max(2, min(MOST_COMPONENTS, n // ROWS_PER_COVARIATE - (p - widest.width)))
+    stems = {name.rstrip("0123456789") for name in widest.names}
+    named = widest.names[0] if len(widest.names) == 1 else f"{stems.pop() if len(stems) == 1 else 'emb_'}*"
+    fewer = "fewer components, as in " if widest.origin == "block" else ""
+    return [
+        f"{p:,} covariates for {n:,} rows are {n / p:.3g} rows for each; with embeddings {ROWS_PER_COVARIATE} or more "
+        f"are advised. Consider {fewer}pca({named}, {size}) right of the bar in place of {widest.width:,} columns."
+    ]
+
+
+def _width(piece: Piece) -> int:
+    return piece.width
 
 
 def influence_notes(estimates: Estimates, weights: Float | None) -> list[str]:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepdml.errors import FitWarning, OverlapWarning, unknown_option
+from deepdml.errors import DimensionWarning, FitWarning, OverlapWarning, unknown_option
 from deepdml.estimands import AverageCoefficient
 from deepdml.families import Family
 from deepdml.learn.influence import FitRecord, Influence, TrainedNets
 from deepdml.results.columns import UserColumns
-from deepdml.results.diagnostics import regularization_notes, signal_note
+from deepdml.results.diagnostics import dimension_notes, regularization_notes, signal_note
 from deepdml.results.estimation import covariance_spec, estimate_estimands
 from deepdml.results.fit import collect
 from deepdml.results.results import Results
@@ -66,6 +66,8 @@ def make_results(
         When propensities were clipped or Lambda floored in more than one per cent of rows.
     FitWarning
         When held-out residuals vary with the covariates so much that a nuisance was grossly missed.
+    DimensionWarning
+        When an embedding has many columns for the rows.
     InferenceWarning
         For few clusters, and where the folds split clusters.
     """
@@ -76,6 +78,8 @@ def make_results(
     fit = collect(data, family, repetitions, folds, record, nets)
     for note in regularization_notes(record):
         warnings.warn(note, OverlapWarning, stacklevel=2)
+    for note in dimension_notes(fit):
+        warnings.warn(note, DimensionWarning, stacklevel=2)
     left = signal_note(record)
     if left is not None and left[1]:
         warnings.warn(left[0], FitWarning, stacklevel=2)

@@ -10,7 +10,7 @@ from statsmodels.iolib.summary import Summary as StatsmodelsSummary
 from statsmodels.iolib.summary import d_or_f, summary_return
 
 from deepdml.errors import list_rows
-from deepdml.results.diagnostics import influence_notes, regularization_notes, signal_note
+from deepdml.results.diagnostics import dimension_notes, influence_notes, regularization_notes, signal_note
 from deepdml.results.estimation import Estimates
 from deepdml.results.fit import Fit
 
@@ -133,6 +133,7 @@ def _foot(fit: Fit, estimates: Estimates) -> list[str]:
     notes += [
         *influence_notes(estimates, fit.weights),
         *regularization_notes(fit.record),
+        *dimension_notes(fit),
         *estimates.covariance.notes,
         *fit.record.notes,
     ]

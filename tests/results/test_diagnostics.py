@@ -6,11 +6,13 @@ import warnings
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from deepdml.errors import FitWarning
+from deepdml.design.data import build_data
+from deepdml.errors import DimensionWarning, FitWarning
 from deepdml.results import make_results
-from deepdml.results.diagnostics import GROSS_MISFIT, SIGNAL_LEFT
+from deepdml.results.diagnostics import GROSS_MISFIT, SIGNAL_LEFT, dimension_notes
 
 
 def again(known, repetitions=None, **record):
@@ -104,3 +106,48 @@ def test_sampling_weights_count(known, n_rep):
     if n_rep > 1:
         spread = means.std(0, ddof=1) / base.results.bse
         np.testing.assert_allclose(base.results.diagnostics.disagreement, spread)
+
+
+def wide(n, k):
+    rng = np.random.default_rng(0)
+    columns = {
+        "y": rng.normal(size=n),
+        "t": rng.normal(size=n),
+        "age": rng.normal(size=n),
+        "city": list("uv") * (n // 2),
+    }
+    return pd.DataFrame({**columns, **{f"emb_{j}": column for j, column in enumerate(rng.normal(size=(k, n)))}})
+
+
+@pytest.mark.parametrize(
+    ("n", "covariates", "advice"),
+    [
+        (1000, "emb_*", "120 covariates for 1,000 rows are 8.33 rows for each"),
+        (1000, "emb_*", "Consider pca(emb_*, 20) right of the bar in place of 120 columns"),
+        (1000, "city + emb_*", "Consider pca(emb_*, 18)"),
+        (1000, "pca(emb_*, 110)", "Consider fewer components, as in pca(emb_*, 20)"),
+        (1000, "standardize(emb_*)", "Consider fewer components"),
+        (1000, "pca(emb_*, 20)", None),
+        (1000, "pca(emb_*, 40)", None),  # 25 rows for each, but no longer an embedding
+        (6000, "emb_*", None),
+        (5998, "emb_*", "Consider pca(emb_*, 64)"),
+        (1000, "age + city", None),
+        (1000, "1", None),
+    ],
+)
+def test_components_are_advised_where_an_embedding_is_wide(known, n, covariates, advice):
+    design = build_data(f"y ~ t | {covariates}", wide(n, 120)).design
+    fit = replace(known().results._fit, design=design, x_names=design.x_names, n=n)
+    notes = " ".join(dimension_notes(fit))
+    assert advice in notes if advice else not notes
+
+
+def test_the_advice_is_a_warning_and_stands_in_the_summary(known):
+    base = known()
+    design = build_data("y ~ t | emb", wide(100, 0), context={"emb": np.ones((100, 150))}).design
+    data = replace(base.data, design=design)
+    fit = base.results._fit
+    data = replace(data, x=np.ones((fit.n, 150), np.float32), x_names=design.x_names)
+    with pytest.warns(DimensionWarning, match=r"Consider pca\(emb, "):
+        res = make_results(data, fit.family, fit.rows.repetitions, fit.rows.folds, fit.record, None)
+    assert "Consider pca(emb, " in " ".join(res.summary().as_text().split())
