@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -79,7 +79,7 @@ def assemble(
             source.fill(target, piece.names, rows)
         elif piece.origin == "vector":
             values = source.column(piece.names[0]).values
-            _narrow(target, ((part, values[_of(rows, part)]) for part in _parts(m)), piece)
+            _narrow(target, _parts(values, rows, m), piece)
         elif piece.origin == "block":
             _narrow(target, chunks(piece.inputs, source, rows).through(piece.steps), piece)
         else:
@@ -87,9 +87,7 @@ def assemble(
             _narrow(target, [(slice(0, m), evaluated[:, taken : taken + piece.width])], piece)
             taken += piece.width
         at += piece.width
-    vectors = [part.names[0] for piece in pieces for part in piece.read if part.origin == "vector"]
-    for matrix in (out, *(source.column(name).values for name in vectors)):
-        release(matrix)
+    release(out)
     return out
 
 
@@ -117,12 +115,11 @@ def _is_mapped(piece: Piece, source: Source) -> bool:
     return piece.origin == "numbers" and source.is_mapped(piece.names)
 
 
-def _parts(m: int) -> Iterable[slice]:
-    return (slice(start, min(start + CHUNK, m)) for start in range(0, m, CHUNK))
-
-
-def _of(rows: Rows, part: slice) -> slice | NDArray[np.intp]:
-    return part if rows is None else rows[part]
+def _parts(values: NDArray[Any], rows: Rows, m: int) -> Iterator[tuple[slice, NDArray[Any]]]:
+    for start in range(0, m, CHUNK):
+        part = slice(start, min(start + CHUNK, m))
+        yield part, values[part] if rows is None else values[rows[part]]
+        release(values)
 
 
 def _narrow(target: NDArray[np.float32], parts: Iterable[tuple[slice, NDArray[Any]]], piece: Piece) -> None:
@@ -130,6 +127,7 @@ def _narrow(target: NDArray[np.float32], parts: Iterable[tuple[slice, NDArray[An
         with np.errstate(over="raise"):
             for at, values in parts:
                 target[at] = values
+                release(target)
     except FloatingPointError as error:
         raise DataError(
             f"{', '.join(map(repr, piece.names))} gives values beyond 3.4e38, the range of float32; rescale it."

@@ -15,6 +15,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
+from deepdml.design.mapped import release
 from deepdml.errors import DataError, list_rows
 
 Float = NDArray[np.float64]
@@ -83,6 +84,7 @@ class Chunks:
             at = slice(start, min(start + CHUNK, len(self)))
             part = self.values[at] if self.rows is None else self.values[self.rows[at]]
             values = part.astype(np.float64)
+            release(self.values)
             if steps and steps[0].function in ("clr", "ilr") and not (values > 0).all():
                 self._refuse_parts(steps[0].function)
             for step in steps:

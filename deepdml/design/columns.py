@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from deepdml.design.mapped import release
 from deepdml.errors import DataError, list_rows
 
 Kind = Literal["number", "category", "date", "vector"]
 
-_ROWS = 65_536  # looked at together; a file is not read into memory at once
+_ROWS = 16_384  # looked at together; a file is not read into memory at once
 _FLOAT_OBJECTS = {"floating", "mixed-integer-float", "decimal"}
 _DATE_OBJECTS = {"date", "datetime", "datetime64", "timedelta", "timedelta64", "time", "period"}
 
@@ -179,4 +180,5 @@ def nonfinite_rows(values: NDArray[Any]) -> NDArray[np.bool_]:
             part = values[start : start + _ROWS].astype(wide, copy=False)
             suspects = np.flatnonzero(~np.isfinite(part @ ones))
             bad[start + suspects] = ~np.isfinite(part[suspects]).all(axis=1)
+            release(values)
     return bad
