@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from deepdml.learn.influence import FitRecord, Influence, NuisanceFit, TrainedNe
 from deepdml.learn.nuisances import HIDDEN
 from deepdml.learn.prediction import collect_nets
 from deepdml.learn.problem import LearnOptions, Problem, pose
+from deepdml.learn.training import TrainedGroup
 from deepdml.learn.treatment import Levels, Scalar
 
 N_BLOCKS = 5
@@ -123,7 +125,26 @@ def _record(
         floored_share=float(np.mean([r.curvature.floored_share for r in repetitions])),
         min_eigenvalue=float(min(r.curvature.min_eigenvalue for r in repetitions)),
         signal={name: float(np.median([r.signal[name] for r in repetitions])) for name in first.signal},
+        history=tuple(curve for number, r in enumerate(repetitions) for curve in _history(number, r)),
     )
+
+
+def _history(number: int, repetition: Repetition) -> list[dict[str, Any]]:
+    """Return the training curves of one repetition, one per nuisance, neural candidate and copy."""
+    return [
+        {
+            "repetition": number,
+            "nuisance": learned.task.name,
+            "candidate": candidate.name,
+            "copy": copy,
+            "step": [step for step, _ in fit.looks],
+            "loss": [loss for _, loss in fit.looks],
+        }
+        for learned in repetition.learned
+        for candidate in learned.candidates
+        for copy, fit in enumerate(candidate.fits)
+        if isinstance(fit, TrainedGroup)
+    ]
 
 
 def _treatment_model(problem: Problem, options: LearnOptions) -> str:

@@ -162,7 +162,9 @@ class FitRecord:
     `overlap` maps a label to a share or a quantile (propensity by level, or the residual sd of T);
     `clipped_share` and `floored_share` are shares of rows in [0, 1]; `min_eigenvalue` is the smallest
     eigenvalue of Lambda over the rows; `notes` are the warnings of the fit, one sentence each; `signal` holds the
-    statistics of what is left in held-out residuals, by name (learn/signal.py).
+    statistics of what is left in held-out residuals, by name (learn/signal.py); `history` holds a training curve per
+    repetition, nuisance, neural candidate and copy: lists "step" and "loss", the mean held-out loss over the snapshots
+    in the standardized units of the nets.
     """
 
     family: str
@@ -184,7 +186,7 @@ class FitRecord:
     min_eigenvalue: float
     notes: tuple[str, ...] = ()
     signal: dict[str, float] = field(default_factory=dict)
-    history: tuple[dict[str, float], ...] = ()
+    history: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ held-out rows and leaves the loop when it stops improving.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -127,6 +128,8 @@ class TrainedGroup:
         Its held-out loss in the net's units.
     epochs : Tensor (v,)
         `steps` in passes over the net's training rows.
+    looks : tuple of (step, loss)
+        Mean held-out loss over the snapshots at each look; one that stopped looking counts with its last.
     """
 
     group: NetGroup
@@ -134,6 +137,7 @@ class TrainedGroup:
     steps: Tensor
     loss: Tensor
     epochs: Tensor
+    looks: tuple[tuple[int, float], ...]
 
 
 def train(
@@ -297,7 +301,22 @@ class _Loop:
         size = torch.tensor([len(self.rows[net]) for net in self.scheme.net], dtype=torch.float64)
         g, steps = self.groups[i], snapshots.step[i]
         parameters = snapshots.parameters[i, :, : g.backbone.n_parameters]
-        return TrainedGroup(g, parameters, steps, snapshots.loss[i], steps * self.schedule.batch / size)
+        at = (min(k * CHECK, self.schedule.max_steps) for k in itertools.count())
+        looks = tuple(zip(at, mean_losses(snapshots.history[i]), strict=False))
+        return TrainedGroup(g, parameters, steps, snapshots.loss[i], steps * self.schedule.batch / size, looks)
+
+
+def mean_losses(histories: list[list[float]]) -> list[float]:
+    """Return the mean over snapshots of their held-out losses at each look, the last one of those that stopped.
+
+    Examples
+    --------
+    >>> mean_losses([[4.0, 2.0, 3.0], [4.0, 3.0, 2.0, 1.0]])
+    [4.0, 2.5, 2.5, 2.0]
+    """
+    length = max(len(history) for history in histories)
+    filled = [history + history[-1:] * (length - len(history)) for history in histories]
+    return [float(loss) for loss in np.mean(filled, axis=0)]
 
 
 def stalled(history: list[float], look_back: int, n: int) -> bool:

@@ -115,6 +115,11 @@ def _base(raw: Float, columns: Float) -> Float:
     return raw
 
 
+def propensity_bounds(codes: Int, n_levels: int) -> Float:
+    """Return the smallest propensity of each level (m,) that is used as it is."""
+    return np.asarray(np.minimum(CLIP, 0.1 * np.bincount(codes, minlength=n_levels) / len(codes)))
+
+
 def clip_propensities(probabilities: Float, codes: Int) -> tuple[Float, float]:
     """Raise small propensities to the bound and rescale rows to one; return them and the share of rows touched.
 
@@ -123,8 +128,7 @@ def clip_propensities(probabilities: Float, codes: Int) -> tuple[Float, float]:
     OverlapError
         When more than half of the rows are touched.
     """
-    share = np.bincount(codes, minlength=probabilities.shape[1]) / len(codes)
-    bound = np.minimum(CLIP, 0.1 * share)
+    bound = propensity_bounds(codes, probabilities.shape[1])
     low = probabilities < bound
     touched = float(low.any(1).mean())
     if touched > 0.5:

@@ -113,8 +113,14 @@ class Diagnostics:
 
     @property
     def history(self) -> pd.DataFrame:
-        """Training history, one row per recorded step."""
-        return pd.DataFrame(list(self.record.history))
+        """Training curves, one row per look at the held-out loss, which is in the standardized units of the nets.
+
+        Columns are repetition, nuisance, candidate, copy (of an ensemble), step and loss, the mean over the nets of the
+        folds; a net that stopped counts with its last loss, and is kept as it was at its least.
+        """
+        columns = ["repetition", "nuisance", "candidate", "copy", "step", "loss"]
+        frame = pd.DataFrame(list(self.record.history), columns=columns).explode(["step", "loss"], ignore_index=True)
+        return frame.astype({"step": float, "loss": float})
 
     def __repr__(self) -> str:
         frame = self.to_frame()
