@@ -18,8 +18,8 @@ from deepdml.estimands import Estimand
 from deepdml.inference import sup_t
 from deepdml.results import clients, pairwise, storage
 from deepdml.results.diagnostics import Diagnostics, disagreement, largest_rows
-from deepdml.results.effects import Effects
 from deepdml.results.estimation import Estimates, covariance_spec, estimate
+from deepdml.results.figures import Figures
 from deepdml.results.fit import Fit
 from deepdml.results.heterogeneity import describe
 from deepdml.results.linear import LinearTests, model_info, restrictions
@@ -34,7 +34,7 @@ Float = NDArray[np.float64]
 Path = str | os.PathLike[str]
 
 
-class Results(Effects, clients.MarginalEffects, ResultsWrapper):  # type: ignore[misc]  # statsmodels ships no types
+class Results(Figures, clients.MarginalEffects, ResultsWrapper):  # type: ignore[misc]  # statsmodels ships no types
     """Estimates of one estimand with their covariance; statsmodels' names, types and conventions.
 
     Built by ``make_results`` and ``load``. Tests are normal, not t: `use_t` is False.

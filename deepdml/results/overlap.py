@@ -1,0 +1,150 @@
+"""The treatment as the fit saw it: its levels with their propensities, or what the covariates leave of a dose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepdml.errors import DataError, OptionError, near_names
+from deepdml.learn.influence import DiscreteLaw, LocationScaleLaw
+from deepdml.results.fit import Fit, Rows
+
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Propensities:
+    """A treatment with levels.
+
+    Parameters
+    ----------
+    names : tuple of str
+        "arm = b", one per level, the reference first.
+    values : (n, m) array
+        Cross-fitted P(level | x) as used, the mean over repetitions.
+    at_level : (n, m) array of bool
+        Which level each row has.
+    bounds : (m,) array or None
+        Propensities below were raised to these; None where they are known and left alone.
+    """
+
+    names: tuple[str, ...]
+    values: Float
+    at_level: NDArray[np.bool_]
+    bounds: Float | None
+
+    def clipping(self, j: int) -> tuple[float, float] | None:
+        """Return between which propensities of a level nothing was clipped; of several others their least bound."""
+        if self.bounds is None:
+            return None
+        return float(self.bounds[j]), 1 - float(np.delete(self.bounds, j).sum())
+
+    def position(self, level: object) -> int:
+        """Return the position of a level given by name, "arm = b", or by its value, "b" or 1."""
+        values = [name.split(" = ", 1)[-1] for name in self.names]
+        text = f"{level:g}" if isinstance(level, int | float) else str(level)
+        for known in (list(self.names), values):
+            if text in known:
+                return known.index(text)
+        raise OptionError(
+            f"there is no level {level!r}; there are {', '.join(map(repr, self.names))}.{near_names(text, self.names)}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Remainder:
+    """What the covariates leave of one continuous treatment T.
+
+    Parameters
+    ----------
+    name : str
+        Of T.
+    residuals, scale : (n_rep * n,) arrays
+        (T - mean(x)) / sd(x), and sd(x) in units of T, repetition after repetition.
+    floor : float
+        Conditional standard deviations below were raised to it.
+    """
+
+    name: str
+    residuals: Float
+    scale: Float
+    floor: float
+
+
+def overlap_of(fit: Fit) -> Propensities | Remainder:
+    """Return the law of the treatment given the covariates, with names.
+
+    Raises
+    ------
+    OptionError
+        Where there is no treatment, or only its moments were learned.
+    """
+    rows = fit.need_rows("the overlap")
+    first = rows.repetitions[0].law
+    if isinstance(first, DiscreteLaw):
+        return _propensities(fit, rows, first)
+    if isinstance(first, LocationScaleLaw):
+        return _remainder(fit, rows, first)
+    raise OptionError(
+        "of several continuous treatments only conditional means and covariances are learned, which have no propensity "
+        "or residual to draw; see diagnostics.overlap."
+    )
+
+
+def _propensities(fit: Fit, rows: Rows, law: DiscreteLaw) -> Propensities:
+    # design.data brings formulaic, which results need for nothing else here
+    from deepdml.learn.treatment import propensity_bounds
+
+    if len(law.levels) < 2:
+        raise OptionError("there is no treatment whose overlap could be drawn: left of the bar nothing varies.")
+    order = sorted(range(len(law.levels)), key=lambda j: tuple(law.levels[j][::-1]))  # the reference first
+    levels = law.levels[order]
+    values = np.mean([p.law.probabilities for p in rows.repetitions if isinstance(p.law, DiscreteLaw)], axis=0)
+    at_level = np.stack([(rows.t == level).all(axis=1) for level in levels], axis=1)
+    known = fit.record.treatment_model.startswith("known")
+    bounds = None if known else propensity_bounds(at_level.argmax(axis=1), len(levels))
+    return Propensities(level_names(fit, levels), np.broadcast_to(values, at_level.shape)[:, order], at_level, bounds)
+
+
+def level_names(fit: Fit, levels: Float) -> tuple[str, ...]:
+    """Return names of structural rows (m, d): the level of one categorical variable, or the columns' values."""
+    varying = np.flatnonzero(np.ptp(levels, axis=0) > 0)
+    categories = fit.design.treatment_categories()
+    if len(fit.design.treatments.reads) == len(categories) == 1:
+        ((variable, (_, possible)),) = categories.items()
+        found = [_active(fit, level, varying, possible) for level in levels]
+        rest = [value for value in possible if value not in found]
+        if found.count(None) == len(rest) <= 1 and len(possible) == len(levels):
+            return tuple(f"{variable} = {rest[0] if value is None else value}" for value in found)
+    return tuple(", ".join(f"{fit.t_names[j]} = {level[j]:g}" for j in varying) for level in levels)
+
+
+def _active(fit: Fit, level: Float, varying: NDArray[np.intp], possible: tuple[object, ...]) -> object | None:
+    """Return the category whose dummy is on in a structural row; None for the reference."""
+    on = [fit.t_names[j] for j in varying if level[j] == 1]
+    return next((value for value in possible for name in on if name.endswith((f"[{value}]", f"[T.{value}]"))), None)
+
+
+def _remainder(fit: Fit, rows: Rows, law: LocationScaleLaw) -> Remainder:
+    # as above
+    from deepdml.learn.treatment import SCALE_FLOOR
+
+    name, values = _dose(fit, rows, law)
+    laws = [piece.law for piece in rows.repetitions if isinstance(piece.law, LocationScaleLaw)]
+    scale = np.concatenate([each.scale for each in laws])
+    residuals = np.concatenate([(values - each.mean) / each.scale for each in laws])
+    # of the scales before they were raised, whose root mean square is smaller by at most 0.05**2 / 2
+    floor = SCALE_FLOOR * float(np.sqrt(np.mean(scale**2)))
+    return Remainder(name, residuals, scale, floor)
+
+
+def _dose(fit: Fit, rows: Rows, law: LocationScaleLaw) -> tuple[str, Float]:
+    """Return name and values (n,) of T: the structural column that the law tabulates, else the raw variable."""
+    for j, column in enumerate(law.grid_rows.T):
+        if np.array_equal(column, law.grid):
+            return fit.t_names[j], rows.t[:, j]
+    if rows.treatment is None:
+        raise DataError("the values of the treatment are not in these Results; use those of the fit itself.")
+    return fit.treatment_names[0], rows.treatment[:, 0]
