@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -20,6 +21,7 @@ from deepdml.results.plots.distribution import draw_distribution
 from deepdml.results.plots.overlap import draw_propensities, draw_propensity, draw_residuals, draw_scale
 from deepdml.results.plots.style import number
 from deepdml.results.plots.training import draw_training
+from deepdml.results.report import page, write_page
 from deepdml.results.units import estimand_text, null_value
 
 if TYPE_CHECKING:
@@ -265,6 +267,28 @@ class Figures(Effects):
         predicted = np.median((mass * effects[..., None]).sum(axis=1) / mass.sum(axis=1), axis=0)
         table = _intervals(self.sorted_effects(n_groups, of, data=data), alpha, False, 0)
         return draw_calibration(predicted, table, alpha=alpha, effect=f"(effect: {self._estimates.labels[j]})", ax=ax)
+
+    def report(self, path: str | os.PathLike[str], *, title: str | None = None, overwrite: bool = False) -> None:
+        """Write one self-contained web page: table, figures, diagnostics with their reading, methods and references.
+
+        Nothing in it is loaded from elsewhere, so that the file can be sent as it is.
+
+        Parameters
+        ----------
+        path : path
+            Of the page, "report.html".
+        title : str, optional
+            By default the outcome and what is estimated.
+        overwrite : bool
+            Whether an existing file is replaced.
+
+        Raises
+        ------
+        OptionError
+            If the file exists.
+        """
+        text = page(cast("Results", self), self._fit, self._estimand, self._estimates, title)
+        write_page(path, text, overwrite)
 
     def _coefficients(self) -> Results:
         """Return the table of average coefficients of this fit."""

@@ -35,11 +35,15 @@ class Propensities:
     at_level: NDArray[np.bool_]
     bounds: Float | None
 
-    def clipping(self, j: int) -> tuple[float, float] | None:
-        """Return between which propensities of a level nothing was clipped; of several others their least bound."""
+    def clipping(self, j: int) -> tuple[float, ...]:
+        """Return between which propensities of a level nothing was clipped: of two levels both ends, of more the lower.
+
+        What another of several levels was raised by is not a bound on this one.
+        """
         if self.bounds is None:
-            return None
-        return float(self.bounds[j]), 1 - float(np.delete(self.bounds, j).sum())
+            return ()
+        lower = float(self.bounds[j])
+        return (lower, 1 - float(self.bounds[1 - j])) if len(self.bounds) == 2 else (lower,)
 
     def position(self, level: object) -> int:
         """Return the position of a level given by name, "arm = b", or by its value, "b" or 1."""

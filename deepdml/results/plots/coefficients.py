@@ -47,9 +47,8 @@ def draw_coefficients(
     """
     names = list(dict.fromkeys(name for table in tables for name in table.index))
     k = len(tables)
-    height = 0.9 + len(names) * (0.26 + 0.12 * (k - 1))
     joint = any("joint_low" in table for table in tables)
-    with canvas(ax, (6.8 if k > 1 or joint else 5.6, max(height, 1.6))) as ax:
+    with canvas(ax, (6.8 if k > 1 or joint else 5.6, figure_height(len(names), k))) as ax:
         if reference is not None:
             ax.axvline(reference, color=GREY, linewidth=0.8, linestyle="--", zorder=0)
         for m, (table, label) in enumerate(zip(tables, labels, strict=True)):
@@ -71,6 +70,11 @@ def draw_coefficients(
         if k > 1 or joint:
             ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)
     return ax
+
+
+def figure_height(names: int, models: int) -> float:
+    """Return the height in inches that gives each name of each model its room."""
+    return max(0.9 + names * (0.26 + 0.12 * (models - 1)), 1.6)
 
 
 def split_names(names: Sequence[str]) -> tuple[str, list[str]]:

@@ -24,7 +24,7 @@ def draw_propensity(
     propensity: Float,
     at_level: Bool,
     weights: Float | None,
-    bounds: tuple[float, float] | None,
+    bounds: tuple[float, ...],
     *,
     level: str,
     bins: int = 40,
@@ -40,7 +40,7 @@ def draw_propensity(
         Whether a row has the level.
     weights : (n,) array or None
         Sampling weights.
-    bounds : (low, high) or None
+    bounds : (low, high), (low,) or ()
         Below and above which propensities are clipped, where they are.
     """
     mass = np.ones(len(propensity)) if weights is None else weights
@@ -54,9 +54,10 @@ def draw_propensity(
             label = literal(f"rows with {text} ({int(chosen.sum()):,})")
             ax.stairs(heights, edges, color=color, linewidth=1.2, label=label)
             top = max(top, float(heights.max()))
-        if bounds is not None:
-            label = f"clipped beyond {number(bounds[0])} and {number(bounds[1])}"
-            for bound in (b for b in bounds if ends[0] <= b <= ends[1]):
+        label = "clipped below " if len(bounds) == 1 else "clipped beyond "
+        label += " and ".join(number(bound) for bound in bounds)
+        for bound in bounds:
+            if ends[0] <= bound <= ends[1]:
                 ax.vlines(bound, 0.0, 1.03 * top, color=GREY, linestyle="--", linewidth=0.9, label=label)
                 label = "_"
         ax.set_xlim(*ends)
@@ -88,7 +89,7 @@ def draw_propensities(
         Below which each level's propensities are clipped, where they are.
     """
     mass = np.ones(len(propensities)) if weights is None else weights
-    with canvas(ax, (6.8, 1.1 + 0.5 * len(levels))) as ax:
+    with canvas(ax, (6.8, levels_height(len(levels)))) as ax:
         for j in range(len(levels)):
             for chosen, color, at in ((at_level[:, j], COLORS[0], j - 0.16), (~at_level[:, j], COLORS[1], j + 0.16)):
                 points = _quantiles(
@@ -109,6 +110,11 @@ def draw_propensities(
         ax.set_xlabel("cross-fitted propensity of the level: median, quartiles, 1 to 99 %")
         ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)
     return ax
+
+
+def levels_height(levels: int) -> float:
+    """Return the height in inches that gives each level its room."""
+    return 1.1 + 0.5 * levels
 
 
 def draw_residuals(

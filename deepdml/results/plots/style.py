@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -58,12 +59,8 @@ def canvas(ax: Axes | None, size: tuple[float, float]) -> Iterator[Axes]:
     OptionError
         If `ax` is not an Axes.
     """
-    try:
-        import matplotlib
-        from matplotlib.axes import Axes as AxesType
-    except ImportError as error:
-        raise MissingLibraryError("figures need matplotlib: pip install 'deepdml[plots]'") from error
-    if ax is not None and not isinstance(ax, AxesType):
+    matplotlib = _matplotlib()
+    if ax is not None and not isinstance(ax, matplotlib.axes.Axes):
         raise OptionError(
             f"ax is a {type(ax).__name__}; it must be one matplotlib Axes, such as those of plt.subplots()."
         )
@@ -74,6 +71,33 @@ def canvas(ax: Axes | None, size: tuple[float, float]) -> Iterator[Axes]:
 
             _, ax = plt.subplots(figsize=size, layout="constrained")
         yield ax
+
+
+def picture(draw: Callable[..., object], size: tuple[float, float]) -> bytes:
+    """Return what a function of `ax` draws on a figure of `size` inches, as SVG; the same drawing, the same bytes.
+
+    Raises
+    ------
+    MissingLibraryError
+        Without matplotlib.
+    """
+    matplotlib = _matplotlib()
+    with matplotlib.rc_context({**SETTINGS, "svg.hashsalt": "deepdml", "svg.fonttype": "path"}):
+        figure = matplotlib.figure.Figure(figsize=size, layout="constrained")
+        draw(ax=figure.add_subplot())
+        target = io.BytesIO()
+        figure.savefig(target, format="svg", metadata={"Date": None})
+    return target.getvalue()
+
+
+def _matplotlib() -> Any:
+    """Return matplotlib with the parts used here, none of which opens windows."""
+    try:
+        import matplotlib.axes
+        import matplotlib.figure
+    except ImportError as error:
+        raise MissingLibraryError("figures need matplotlib: pip install 'deepdml[plots]'") from error
+    return matplotlib
 
 
 def literal(text: str) -> str:
