@@ -86,9 +86,10 @@ def _learner(fit: Fit) -> str:
     if record.learner == "net":
         return f"The learners are {nets}; their last layer was refitted on all rows outside the fold."
     names = list(dict.fromkeys(name for nuisance in record.nuisances for name in nuisance.weights))
+    each = "It is" if _law_is_known(record) else "Each of them is"
     text = (
-        f"{'It is' if _law_is_known(record) else 'Each of them is'} a convex combination, weighted by held-out loss, of "
-        f"these candidates: {_listed(names)}. The nets are {nets}."
+        f"{each} a convex combination, weighted by held-out loss, of these candidates: {_listed(names)}. The nets are "
+        f"{nets}."
     )
     quadratic = fit.family.constant_hessian
     recalibrated = ["theta(x)"] * quadratic + ["the treatment"] * (not _law_is_known(record))

@@ -52,7 +52,7 @@ table { border-collapse: collapse; font: .86rem/1.4 system-ui, "Segoe UI", Arial
   font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-weight: 600; padding-bottom: .3rem; }
 th, td { padding: .22rem .7rem; text-align: right; }
-th { font-weight: 600; } tbody th, .simpletable th:first-child { text-align: left; }
+th { font-weight: 600; } .frame tbody th, .simpletable th:first-child, .head th { text-align: left; }
 .simpletable, .frame { border-top: 2px solid #1a1a1a; border-bottom: 2px solid #1a1a1a; }
 .frame thead th { border-bottom: 1px solid #1a1a1a; }
 .checks td { text-align: left; vertical-align: top; } .checks tr { border-bottom: 1px solid #ddd; }
@@ -131,7 +131,7 @@ def page(res: Results, fit: Fit, estimand: Estimand, estimates: Estimates, title
 
 
 def _coefficients(res: Results) -> str:
-    several = len(res.params) > 1
+    several = sum(name != "Intercept" for name in res.params.index) > 1
     caption = "Estimates with 95 % intervals" + (": thick, of each alone; thin, of all at once." if several else ".")
     size = (6.8, figure_height(len(res.params), 1))
     return _figure(partial(res.plot_coef, joint=several), size, "Estimates with their intervals", caption)
@@ -252,7 +252,10 @@ def _table(summary: Summary) -> str:
     for table in tables:
         for cell in (cell for row in table for cell in row):
             cell.data = html.escape(str(cell.data))
-    shown = "\n".join(f'<div class="scroll">{table.as_html()}</div>' for table in tables)
+    kinds = ["head", *[""] * (len(tables) - 1)]
+    shown = "\n".join(
+        f'<div class="scroll {kind}">{table.as_html()}</div>' for kind, table in zip(kinds, tables, strict=True)
+    )
     notes = "<br>\n".join(html.escape(note) for note in summary.notes)
     return f'{shown}\n<p class="notes">{notes}</p>\n'
 
