@@ -115,6 +115,19 @@ class TestLoop:
         (trained,) = run(p, groups_of(p), Schedule(1e-2, 64, 100, 300))
         np.testing.assert_allclose(trained.loss, held_out(p, trained), rtol=1e-4)  # single precision
 
+    def test_looks_are_means_over_snapshots_at_every_look(self, posed):
+        p = posed(wave=2.0)
+        groups = groups_of(p, hidden=(32, 16))
+        (start,) = run(p, groups, Schedule(1e-2, 128, 0, 0))
+        (trained,) = run(p, groups, Schedule(1e-2, 128, 170, 170))
+        assert [step for step, _ in trained.looks] == [0, 50, 100, 150, 170]
+        assert start.looks == trained.looks[:1]
+        assert trained.looks[0][1] == pytest.approx(held_out(p, start).mean(), rel=1e-4)  # single precision
+        losses = np.array([loss for _, loss in trained.looks])
+        # the least loss of each snapshot is no more than that of their mean
+        assert float(trained.loss.mean()) <= losses.min()
+        assert losses.min() < losses[0]
+
     def test_a_snapshot_is_no_worse_than_the_start(self, posed):
         p = posed()
         groups = groups_of(p)
