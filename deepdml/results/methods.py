@@ -30,9 +30,9 @@ REFERENCES = {
 }
 
 
-def methods_text(fit: Fit, estimand: Estimand, estimates: Estimates) -> str:
+def methods_text(fit: Fit, estimand: Estimand, estimates: Estimates, use_t: bool = False) -> str:
     """Return a paragraph on the model, cross-fitting, learner, Lambda, covariance and seed of a fit."""
-    parts = [_model(fit), _crossfitting(fit), _learner(fit), _inference(fit, estimand, estimates), _seed(fit)]
+    parts = [_model(fit), _crossfitting(fit), _learner(fit), _inference(fit, estimand, estimates, use_t), _seed(fit)]
     return " ".join(parts)
 
 
@@ -102,7 +102,8 @@ def _law_is_known(record: FitRecord) -> bool:
     return record.treatment_model == "none" or record.treatment_model.startswith("known")
 
 
-def _inference(fit: Fit, estimand: Estimand, estimates: Estimates) -> str:
+def _inference(fit: Fit, estimand: Estimand, estimates: Estimates, use_t: bool) -> str:
+    law = "of the t distribution" if use_t else "normal"
     how = _LAMBDA.get(fit.record.strategy, f"was obtained by the strategy {fit.record.strategy!r}")
     what = {AverageCoefficient.name: "average coefficients", Projection.name: "projections"}.get(
         estimand.name, f"estimates ({estimand.name})"
@@ -110,7 +111,7 @@ def _inference(fit: Fit, estimand: Estimand, estimates: Estimates) -> str:
     return (
         f"The {what} reported are means of the orthogonal influence values psi = H - G Lambda(x)^-1 score, with H the "
         f"estimand at a row and G the conditional mean of its derivative; Lambda(x), the conditional mean of the "
-        f"loss's hessian, {how}. {estimates.covariance.description} Intervals and tests are normal."
+        f"loss's hessian, {how}. {estimates.covariance.description} Intervals and tests are {law}."
     )
 
 

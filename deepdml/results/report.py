@@ -118,7 +118,7 @@ def page(res: Results, fit: Fit, estimand: Estimand, estimates: Estimates, title
         ("Overlap", _overlap(res, fit)),
         ("Diagnostics", _diagnostics(res.diagnostics, fit, estimates)),
         ("Training", _training(res, fit)),
-        ("Methods", _paragraph(methods_text(fit, estimand, estimates))),
+        ("Methods", _paragraph(methods_text(fit, estimand, estimates, bool(res.use_t)))),
         ("References", _list(references(estimand, estimates))),
         ("Software", _paragraph(f"This page was written with {', '.join(_versions())}.")),
     ]

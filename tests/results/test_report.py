@@ -222,6 +222,9 @@ class TestMethods:
         ):
             assert part in text
         assert "second-order" not in text
+        assert text.count("Intervals and tests are normal.") == 1
+        of_t = methods_text(fitted._fit, fitted._estimand, fitted._estimates, use_t=True)
+        assert "Intervals and tests are of the t distribution." in of_t
 
     def test_it_follows_the_record(self, fitted, known):
         clustered = replace(fitted._fit, group_names=("firm",), weighted=True, n_total=450)
