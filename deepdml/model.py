@@ -12,7 +12,17 @@ from numpy.typing import ArrayLike
 from deepdml.design.data import ModelData, add_groups, build_data
 from deepdml.errors import DataError, unknown_option
 from deepdml.families import Family, resolve_family
-from deepdml.options import Auto, covariance_keywords, known_propensities, one_of, positive, seed_of, whole, widths
+from deepdml.options import (
+    Auto,
+    covariance_keywords,
+    known_propensities,
+    one_of,
+    positive,
+    seed_of,
+    whole,
+    widths,
+    with_columns,
+)
 from deepdml.results.linear import model_info
 
 if TYPE_CHECKING:
@@ -158,6 +168,7 @@ class DeepDML:
         lambda_: str = "auto",
         cov_type: str = "HC1",
         cov_kwds: Mapping[str, Any] | None = None,
+        use_t: bool | None = None,
         seed: int | None = None,
         device: str = "cpu",
         n_jobs: int | None = None,
@@ -192,10 +203,15 @@ class DeepDML:
             How Lambda(x) is obtained: "auto", "known design", "propensity plug-in", "moments" or
             "location-scale quadrature".
         cov_type : str
-            "HC0", "HC1" or "cluster".
+            "HC0", "HC1", "cluster", "cluster-crv3", "HAC", "hac-panel", "driscoll-kraay" or "conley".
         cov_kwds : dict, optional
-            For "cluster": ``{"groups": ...}``, a column of the data, a list of columns or arrays of n labels. Clusters
-            are never split across folds.
+            What the type needs, in statsmodels' names; columns of the data by name, or arrays of n values. Clusters are
+            ``{"groups": ...}``, in one or several ways, and folds never split them. "HAC", "hac-panel" (with groups) and
+            "driscoll-kraay" take ``{"time": ..., "maxlags": 4, "kernel": "bartlett"}``, "conley"
+            ``{"coordinates": ["lat", "lon"], "cutoff": 100}`` in kilometres, or ``"metric": "euclidean"``.
+        use_t : bool, optional
+            Whether tests use the t distribution, with clusters - 1 degrees of freedom where there are clusters, instead
+            of the normal.
         seed : int, optional
             Makes the fit reproducible to the bit on the same machine and number of threads; without it one is drawn and
             recorded.
@@ -230,10 +246,10 @@ class DeepDML:
 
         check_device(device)
         keywords = covariance_keywords(cov_type, cov_kwds)
-        groups = keywords.pop("groups", None)
         data = self.arrays
-        if groups is not None:
-            data = add_groups(data, self._data, groups) or self._build(groups)
+        if keywords.groups is not None:
+            data = add_groups(data, self._data, keywords.groups) or self._build(keywords.groups)
+        keywords = with_columns(keywords, self._data, data)
         known = None if isinstance(treatment, str) else known_propensities(treatment, data)
         options = LearnOptions(
             learner=one_of("learner", learner, ("auto", "net")),
@@ -257,7 +273,16 @@ class DeepDML:
         ):
             fitted = fit(data, self.family, options, n_folds=n_folds, n_rep=repetitions, seed=seed, report=report)
         return make_results(
-            data, self.family, fitted.repetitions, fitted.folds, fitted.record, fitted.nets, cov_type, keywords, self
+            data,
+            self.family,
+            fitted.repetitions,
+            fitted.folds,
+            fitted.record,
+            fitted.nets,
+            cov_type,
+            keywords,
+            self,
+            bool(use_t),
         )
 
 

@@ -3,32 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from deepdml.design.data import ModelData
+from deepdml.design.table import Table, open_table
 from deepdml.errors import DataError, OptionError, list_rows, unknown_option
+from deepdml.inference import CovarianceKeywords
 from deepdml.learn.treatment import distinct_rows
 
 Auto = Literal["auto"]
 
 
-def covariance_keywords(cov_type: str, cov_kwds: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the keywords of a covariance, or raise OptionError for one it does not take."""
-    keywords = dict(cov_kwds or {})
-    for name in keywords:
-        if name not in ("groups", "use_correction"):
-            raise unknown_option("key of cov_kwds", name, ("groups", "use_correction"))
-    clustered = str(cov_type).lower() == "cluster"
-    if clustered and keywords.get("groups") is None:
-        raise OptionError(
-            "cov_type='cluster' needs cov_kwds={'groups': ...}: a column of the data, or one label per row."
-        )
-    if not clustered and keywords.get("groups") is not None:
-        raise OptionError(f"cov_kwds has groups, but cov_type={cov_type!r} does not use them; use cov_type='cluster'.")
+def covariance_keywords(cov_type: str, cov_kwds: Mapping[str, Any] | None) -> CovarianceKeywords:
+    """Return the keywords of a covariance, or raise OptionError for what it does not take, or needs."""
+    keywords = CovarianceKeywords.of(cov_kwds)
+    keywords.check(cov_type)
     return keywords
+
+
+def with_columns(keywords: CovarianceKeywords, data: Any, built: ModelData) -> CovarianceKeywords:
+    """Return the keywords with named columns of the data in place of their names.
+
+    Raises
+    ------
+    DataError
+        For an unknown column, and for time or coordinates that a kept row does not have: before anything is trained.
+    """
+    table = open_table(data)
+    found = replace(keywords, time=_named(table, keywords.time), coordinates=_named(table, keywords.coordinates))
+    where = (built.rows, built.n_total, built.index)
+    found.serial(*where), found.space(*where)
+    return found
+
+
+def _named(table: Table, given: object) -> object:
+    """Return the columns of names, or what is no name as it is."""
+    names = [given] if isinstance(given, str) else given
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        return given
+    table.require(names)
+    columns = {name: table.column(name) for name in names}
+    for name, column in columns.items():
+        if column.kind == "vector":
+            raise DataError(f"column {name!r} holds vectors; one value per row is needed.")
+    # a missing whole number stands there as zero
+    series = {name: pd.Series(c.values, index=table.labels).mask(c.missing) for name, c in columns.items()}
+    return pd.DataFrame(series, index=table.labels)
 
 
 def known_propensities(treatment: ArrayLike, data: ModelData) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ Float = NDArray[np.float64]
 DRAWS = 100_000  # the simulated 95 % quantile then varies by less than half a per cent
 
 
-def sup_t(matrix: Float, alpha: float, seed: int = 0) -> float:
+def sup_t(matrix: Float, alpha: float, seed: int = 0, df: int | None = None) -> float:
     """Return the critical value of a band that covers all estimates at once: the quantile of the largest abs(z).
 
     Parameters
@@ -21,6 +21,8 @@ def sup_t(matrix: Float, alpha: float, seed: int = 0) -> float:
         One minus the level of the band.
     seed : int
         Of the simulated normal draws.
+    df : int, optional
+        Degrees of freedom of a multivariate t instead of the normal.
 
     References
     ----------
@@ -40,5 +42,9 @@ def sup_t(matrix: Float, alpha: float, seed: int = 0) -> float:
     correlation = matrix[np.ix_(used, used)] / np.outer(scale[used], scale[used])
     values, vectors = np.linalg.eigh(correlation)
     root = vectors * np.sqrt(np.maximum(values, 0.0))
-    draws = np.random.default_rng(seed).standard_normal((DRAWS, len(root)))
-    return float(np.quantile(np.abs(draws @ root.T).max(axis=1), 1 - alpha))
+    generator = np.random.default_rng(seed)
+    draws = generator.standard_normal((DRAWS, len(root)))
+    largest = np.abs(draws @ root.T).max(axis=1)
+    if df is not None:
+        largest /= np.sqrt(generator.chisquare(df, DRAWS) / df)
+    return float(np.quantile(largest, 1 - alpha))

@@ -1,81 +1,36 @@
 """Covariance of a weighted mean of influence values.
 
 Every estimator sees one array, the contributions w_i (psi_i - mu) / sum(w): their sum is zero and the covariance of
-the estimate is a sum of outer products over rows (HC0, HC1) or over sums within clusters. An estimator is one
-function entered in the registry; another one (HAC, Driscoll-Kraay, Conley) touches nothing else.
+the estimate is a sum of outer products over rows (HC0, HC1), over sums within clusters, or over pairs of rows near in
+time or space. An estimator is one function entered in the registry; another one touches nothing else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepdml.errors import DataError, OptionError, unknown_option
+from deepdml.inference.contributions import (
+    FEW_CLUSTERS,
+    Codes,
+    Contributions,
+    Correction,
+    CovarianceResult,
+    Float,
+    Serial,
+    Space,
+    combine_codes,
+    positive_part,
+    sum_by,
+)
+from deepdml.inference.serial import driscoll_kraay, hac, panel_hac
+from deepdml.inference.spatial import conley
 
-Float = NDArray[np.float64]
-Codes = NDArray[np.intp]
-
-FEW_CLUSTERS = 20
-"""Below this many clusters a summary carries a warning (Cameron & Miller 2015: "few" starts between 20 and 50)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Contributions:
-    """What an estimator of the covariance reads.
-
-    Parameters
-    ----------
-    values : (n, q) array
-        w_i (psi_i - mu) / sum(w), in the units of the estimand.
-    df : int
-        Number of estimated coefficients, the k of n / (n - k).
-    groups : (n, g) array of int, or None
-        Cluster codes, one column for each way.
-    group_names : tuple of str
-        Names of the ways, for messages.
-    use_correction : bool
-        Whether clustered covariances get the factor G/(G-1) (n-1)/(n-k).
-    """
-
-    values: Float
-    df: int
-    groups: Codes | None
-    group_names: tuple[str, ...]
-    use_correction: bool
-
-    @property
-    def n(self) -> int:
-        """Number of rows."""
-        return len(self.values)
-
-
-@dataclass(frozen=True, slots=True)
-class CovarianceResult:
-    """The covariance of an estimate, and how it came about.
-
-    Parameters
-    ----------
-    matrix : (q, q) array
-        Symmetric and positive semi-definite.
-    cov_type : str
-        "HC0", "HC1" or "cluster".
-    description : str
-        One sentence for a table's notes.
-    n_clusters : tuple of int
-        Clusters in each way; empty without clustering.
-    notes : tuple of str
-        What a referee would want to know: few clusters, eigenvalues set to zero.
-    """
-
-    matrix: Float
-    cov_type: str
-    description: str
-    n_clusters: tuple[int, ...] = ()
-    notes: tuple[str, ...] = ()
+_ALIASES = {"nw-panel": "hac-panel", "nw-groupsum": "driscoll-kraay", "hac-groupsum": "driscoll-kraay"}
+"""statsmodels' other names."""
 
 
 def covariance(
@@ -86,7 +41,9 @@ def covariance(
     df: int = 1,
     *,
     group_names: tuple[str, ...] = (),
-    use_correction: bool = True,
+    use_correction: bool | str | None = None,
+    serial: Serial | None = None,
+    space: Space | None = None,
 ) -> CovarianceResult:
     """Return the covariance of the weighted mean of influence values.
 
@@ -97,15 +54,19 @@ def covariance(
     weights : (n,) array, optional
         Sampling weights; only their ratios matter. Rows of weight zero count as rows and clusters, as in statsmodels.
     cov_type : str
-        "HC0", "HC1" or "cluster", in any case.
+        One of `COV_TYPES`, in any case, or statsmodels' other name of it.
     groups : (n,) or (n, g) array of int, optional
         Cluster codes, one column for each way of clustering.
     df : int
         Number of estimated coefficients k in the corrections n/(n-k) and G/(G-1) (n-1)/(n-k).
     group_names : tuple of str
         Names of the ways, for messages.
-    use_correction : bool
-        False leaves out the small-sample factor of clustered covariances.
+    use_correction : bool, "hac" or "cluster", optional
+        Small-sample factor: none, the type's own, n/(n-k), or G/(G-1) (n-1)/(n-k). By default as statsmodels.
+    serial : Serial, optional
+        Time, for "HAC", "hac-panel" and "driscoll-kraay".
+    space : Space, optional
+        Coordinates, for "conley".
 
     Returns
     -------
@@ -114,7 +75,7 @@ def covariance(
     Raises
     ------
     OptionError
-        For an unknown `cov_type`, for "nonrobust", or for "cluster" without groups.
+        For an unknown `cov_type`, for "nonrobust", or for a type without what it needs.
     DataError
         For fewer than two clusters, for shapes that do not fit, or for no more rows than coefficients.
 
@@ -128,18 +89,24 @@ def covariance(
     >>> float(covariance(np.array([[1.0], [2.0], [3.0], [6.0]]), cov_type="HC0").matrix[0, 0])
     0.875
     """
-    estimator = _ESTIMATORS[_canonical(cov_type)]
+    name = canonical(cov_type)
     psi = np.asarray(psi, dtype=np.float64)
     codes = None if groups is None else np.asarray(groups, dtype=np.intp).reshape(psi.shape[0], -1)
     if psi.shape[0] <= df:
         raise DataError(
             f"{psi.shape[0]} row(s) cannot give standard errors for {df} coefficient(s); more rows are needed."
         )
-    total = float(psi.shape[0]) if weights is None else float(weights.sum())
-    centered = psi - weighted_mean(psi, weights)
-    values = centered / total if weights is None else centered * (weights / total)[:, None]
+    values, shares = contributions(psi, weights)
     names = group_names or tuple(f"groups {j + 1}" for j in range(0 if codes is None else codes.shape[1]))
-    return estimator(Contributions(values, df, codes, names, use_correction))
+    correction = _correction(name, use_correction)
+    return _ESTIMATORS[name](Contributions(values, shares, df, codes, names, correction, serial, space))
+
+
+def contributions(psi: Float, weights: Float | None) -> tuple[Float, Float]:
+    """Return w_i (psi_i - mu) / sum(w), (n, q), and w_i / sum(w), (n,)."""
+    n = psi.shape[0]
+    shares = np.full(n, 1.0 / n) if weights is None else weights / weights.sum()
+    return (psi - weighted_mean(psi, weights)) * shares[:, None], shares
 
 
 def weighted_mean(psi: Float, weights: Float | None = None) -> Float:
@@ -149,42 +116,48 @@ def weighted_mean(psi: Float, weights: Float | None = None) -> Float:
     return np.asarray(weights @ psi / weights.sum())
 
 
-def positive_part(matrix: Float) -> tuple[Float, bool]:
-    """Return a symmetric matrix with its negative eigenvalues set to zero, and whether there were any.
+def canonical(cov_type: str) -> str:
+    """Return the registered spelling of a covariance type.
 
-    Eigenvalues within rounding error of zero don't count, so that a singular matrix is left as it is.
+    Raises
+    ------
+    OptionError
+        If it is unknown.
     """
-    symmetric = 0.5 * (matrix + matrix.T)
-    eigenvalues, vectors = np.linalg.eigh(symmetric)
-    # 1e-12 of the largest eigenvalue is some thousand times the rounding error of eigh
-    if eigenvalues[0] >= -1e-12 * max(abs(eigenvalues[-1]), abs(eigenvalues[0])):
-        return symmetric, False
-    fixed = (vectors * np.maximum(eigenvalues, 0.0)) @ vectors.T
-    return 0.5 * (fixed + fixed.T), True
-
-
-def combine_codes(codes: Codes) -> Codes:
-    """Return one code for each distinct row of codes: (n, g) to (n,), from 0 up."""
-    combined = np.unique(codes[:, 0], return_inverse=True)[1]
-    for column in codes.T[1:]:
-        level = np.unique(column, return_inverse=True)[1]
-        # made dense again after each way, so the product of numbers of clusters can't overflow
-        combined = np.unique(combined * (level.max() + 1) + level, return_inverse=True)[1]
-    return np.asarray(combined, dtype=np.intp)
-
-
-def _canonical(cov_type: str) -> str:
-    """Return the registered spelling of a covariance type."""
     key = str(cov_type).lower()
+    key = _ALIASES.get(key, key)
     if key == "nonrobust":
         raise OptionError(
             "cov_type 'nonrobust' does not exist here: standard errors come from influence values, whose plain "
             "covariance is already robust to heteroskedasticity. Use 'HC0', 'HC1' (default) or 'cluster'."
         )
-    names = {name.lower(): name for name in _ESTIMATORS}
+    names = {name.lower(): name for name in COV_TYPES}
     if key not in names:
-        raise unknown_option("cov_type", cov_type, _ESTIMATORS)
+        raise unknown_option("cov_type", cov_type, COV_TYPES)
     return names[key]
+
+
+_CORRECTIONS: dict[str, Correction] = {
+    "HC1": "hac",
+    "cluster": "cluster",
+    "cluster-crv3": "cluster",
+    "hac-panel": "hac",
+    "driscoll-kraay": "cluster",
+}
+"""statsmodels' defaults; the other types have none."""
+
+
+def _correction(cov_type: str, asked: bool | str | None) -> Correction:
+    """Return the small-sample factor that was asked for; True is the type's own, and n/(n-k) where it has none."""
+    if cov_type in ("HC0", "HC1") or asked is None:
+        return _CORRECTIONS.get(cov_type)
+    if asked is True:
+        return _CORRECTIONS.get(cov_type, "hac")
+    if asked is False:
+        return None
+    if asked not in ("hac", "cluster"):
+        raise OptionError(f"use_correction={asked!r}; allowed are True, False, 'hac' and 'cluster'.")
+    return "hac" if asked == "hac" else "cluster"
 
 
 def _hc0(data: Contributions) -> CovarianceResult:
@@ -194,30 +167,19 @@ def _hc0(data: Contributions) -> CovarianceResult:
 
 def _hc1(data: Contributions) -> CovarianceResult:
     """HC0 times n / (n - k)."""
-    matrix = data.values.T @ data.values * (data.n / (data.n - data.df))
+    matrix = data.values.T @ data.values * data.factor(data.n)
     return CovarianceResult(matrix, "HC1", "Standard errors are heteroskedasticity robust (HC1).")
 
 
 def _cluster(data: Contributions) -> CovarianceResult:
     """Inclusion and exclusion over the ways of clustering, each term with its own correction."""
-    if data.groups is None:
-        raise OptionError(
-            "cov_type 'cluster' needs groups: one array of cluster labels, or one for each way of clustering."
-        )
-    n_ways = data.groups.shape[1]
-    counts = tuple(int(np.unique(column).size) for column in data.groups.T)
-    for name, count in zip(data.group_names, counts, strict=True):
-        if count < 2:
-            raise DataError(
-                f"cluster variable {name!r} has {count} cluster; at least two are needed to compute standard errors."
-            )
+    groups, counts = _clusters(data, "cluster")
+    n_ways = groups.shape[1]
     matrix = np.zeros((data.values.shape[1],) * 2)
     for size in range(1, n_ways + 1):
         for ways in combinations(range(n_ways), size):
-            matrix += (-1.0) ** (size + 1) * _one_way(data, combine_codes(data.groups[:, list(ways)]))
-    notes = [
-        _few_clusters(name, count) for name, count in zip(data.group_names, counts, strict=True) if count < FEW_CLUSTERS
-    ]
+            matrix += (-1.0) ** (size + 1) * _one_way(data, combine_codes(groups[:, list(ways)]))
+    notes = _few_clusters(data.group_names, counts)
     fixed = False
     if n_ways > 1:
         matrix, fixed = positive_part(matrix)
@@ -233,18 +195,66 @@ def _cluster(data: Contributions) -> CovarianceResult:
 def _one_way(data: Contributions, codes: Codes) -> Float:
     """Return the covariance clustered by one set of codes."""
     n_groups = int(codes.max()) + 1
-    sums = np.stack([np.bincount(codes, weights=column, minlength=n_groups) for column in data.values.T], axis=1)
-    matrix = np.asarray(sums.T @ sums)
-    if data.use_correction:
-        matrix *= n_groups / (n_groups - 1.0) * ((data.n - 1.0) / (data.n - data.df))
-    return matrix
+    sums = sum_by(codes, data.values, n_groups)
+    return np.asarray(sums.T @ sums * data.factor(n_groups))
 
 
-def _few_clusters(name: str, count: int) -> str:
-    return (
+def _jackknife(data: Contributions) -> CovarianceResult:
+    """Delete-one-cluster jackknife of the mean of psi around the estimate.
+
+    Without cluster g the mean moves by s_g / (1 - W_g), with s_g the cluster's sum of contributions and W_g its share
+    of the weights; statsmodels' factor is (G - 1) / G.
+    """
+    groups, counts = _clusters(data, "cluster-crv3")
+    if groups.shape[1] > 1:
+        raise OptionError(
+            f"cov_type 'cluster-crv3' clusters in one way, and there are {groups.shape[1]} "
+            f"({', '.join(data.group_names)}); use cov_type='cluster', or give one of them."
+        )
+    codes = combine_codes(groups)
+    left = 1.0 - np.bincount(codes, weights=data.shares)
+    if (left <= 0).any():
+        raise DataError(f"one cluster of {data.group_names[0]!r} has all the weight, so it cannot be left out.")
+    moves = sum_by(codes, data.values, counts[0]) / left[:, None]
+    matrix = moves.T @ moves * (1.0 if data.correction is None else (counts[0] - 1.0) / counts[0])
+    text = f"Standard errors are clustered by {data.group_names[0]}, by the delete-one-cluster jackknife (CRV3)."
+    return CovarianceResult(matrix, "cluster-crv3", text, counts, tuple(_few_clusters(data.group_names, counts)))
+
+
+def _clusters(data: Contributions, cov_type: str) -> tuple[Codes, tuple[int, ...]]:
+    """Return the cluster codes and the number of clusters in each way."""
+    if data.groups is None:
+        raise OptionError(
+            f"cov_type {cov_type!r} needs groups: one array of cluster labels, or one for each way of clustering."
+        )
+    counts = tuple(int(np.unique(column).size) for column in data.groups.T)
+    for name, count in zip(data.group_names, counts, strict=True):
+        if count < 2:
+            raise DataError(
+                f"cluster variable {name!r} has {count} cluster; at least two are needed to compute standard errors."
+            )
+    return data.groups, counts
+
+
+def _few_clusters(names: tuple[str, ...], counts: tuple[int, ...]) -> list[str]:
+    return [
         f"Only {count} clusters in {name!r}: clustered standard errors are too small with few clusters, and normal "
-        "critical values too narrow. Compare with a coarser or finer level, and read borderline p-values with care."
-    )
+        "critical values too narrow. Use cov_type='cluster-crv3' with use_t=True, and compare with bootstrap()."
+        for name, count in zip(names, counts, strict=True)
+        if count < FEW_CLUSTERS
+    ]
 
 
-_ESTIMATORS: dict[str, Callable[[Contributions], CovarianceResult]] = {"HC0": _hc0, "HC1": _hc1, "cluster": _cluster}
+_ESTIMATORS: dict[str, Callable[[Contributions], CovarianceResult]] = {
+    "HC0": _hc0,
+    "HC1": _hc1,
+    "cluster": _cluster,
+    "cluster-crv3": _jackknife,
+    "HAC": hac,
+    "hac-panel": panel_hac,
+    "driscoll-kraay": driscoll_kraay,
+    "conley": conley,
+}
+
+COV_TYPES = tuple(_ESTIMATORS)
+"""The covariance types, as they are spelled."""

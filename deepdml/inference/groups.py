@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deepdml.errors import DataError, OptionError, list_rows
-from deepdml.inference.covariance import combine_codes
+from deepdml.inference.contributions import combine_codes
 
 Codes = NDArray[np.intp]
 
@@ -107,7 +107,7 @@ def _codes(name: str, way: Any, rows: NDArray[np.intp], n_total: int, labels: ND
             f"groups {name!r} have shape {np.shape(values)}; needed is one label for each of the {n_total:,} rows of "
             "the data" + (f", or for each of the {rows.size:,} rows kept." if rows.size != n_total else ".")
         )
-    kept = _align(values, rows, n_total, labels)
+    kept = align(values, rows, n_total, labels)
     codes, _ = pd.factorize(kept)
     missing = np.flatnonzero(codes < 0)
     if missing.size:
@@ -118,7 +118,7 @@ def _codes(name: str, way: Any, rows: NDArray[np.intp], n_total: int, labels: ND
     return np.asarray(codes, dtype=np.intp)
 
 
-def _align(values: Any, rows: NDArray[np.intp], n_total: int, labels: NDArray[Any]) -> Any:
+def align(values: Any, rows: NDArray[np.intp], n_total: int, labels: NDArray[Any]) -> Any:
     """Return the labels of the kept rows: by index label where the order differs, else by position."""
     taken = values.take(rows) if len(values) == n_total else values
     if isinstance(taken, pd.Series):

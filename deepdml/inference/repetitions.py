@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from deepdml.inference.covariance import positive_part
+from deepdml.inference.contributions import positive_part
 
 Float = NDArray[np.float64]
 

@@ -12,7 +12,19 @@ from numpy.typing import NDArray
 
 from deepdml.errors import DataError, InferenceWarning, OptionError, list_rows
 from deepdml.estimands import Estimand, Sample, Stack
-from deepdml.inference import CovarianceResult, aggregate, covariance, encode_groups, split_clusters, weighted_mean
+from deepdml.inference import (
+    Aggregate,
+    CovarianceKeywords,
+    CovarianceResult,
+    Serial,
+    Space,
+    aggregate,
+    canonical,
+    covariance,
+    encode_groups,
+    split_clusters,
+    weighted_mean,
+)
 from deepdml.results.columns import UserColumns
 from deepdml.results.fit import Fit, Rows
 
@@ -29,17 +41,26 @@ class CovarianceSpec:
     cov_type : str
     groups : (n, g) array of int or None
         Cluster codes, with `group_names`.
-    use_correction : bool
-        Whether clustered covariances get the small-sample factor.
+    use_correction : bool, "hac", "cluster" or None
+        Which small-sample factor the covariance gets; None for statsmodels' default.
     df : int or None
         Estimated coefficients k in the small-sample factors; None for the number of structural columns.
+    serial : Serial or None
+        Time, where the covariance needs it.
+    space : Space or None
+        Coordinates, where the covariance needs them.
+    use_t : bool
+        Whether tests use the t instead of the normal distribution.
     """
 
     cov_type: str = "HC1"
     groups: Codes | None = None
     group_names: tuple[str, ...] = ()
-    use_correction: bool = True
+    use_correction: bool | str | None = None
     df: int | None = None
+    serial: Serial | None = None
+    space: Space | None = None
+    use_t: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +89,25 @@ class Estimates:
 
     def without_rows(self) -> Estimates:
         """Return the same estimates without arrays by row."""
-        spec = replace(self.spec, groups=None)
+        spec = replace(self.spec, groups=None, serial=None, space=None)
         return Estimates(self.labels, self.params, self.covariance, spec, None)
 
 
-def covariance_spec(fit: Fit, cov_type: str, groups: object, use_correction: bool) -> CovarianceSpec:
+CLUSTERED = ("cluster", "cluster-crv3", "hac-panel")
+"""The covariances that take groups, which folds should keep whole."""
+
+
+def covariance_spec(fit: Fit, cov_type: str, keywords: CovarianceKeywords, use_t: bool = False) -> CovarianceSpec:
     """Return what a covariance needs; cluster codes are the given ones, or those the folds were drawn with."""
-    if str(cov_type).lower() != "cluster":
-        return CovarianceSpec(cov_type, None, (), use_correction)
-    rows = fit.need_rows("a clustered covariance")
-    if groups is not None:
-        codes, names = encode_groups(groups, rows.rows, fit.n_total, rows.index)
-        return CovarianceSpec(cov_type, codes, names, use_correction)
-    return CovarianceSpec(cov_type, rows.groups, fit.group_names, use_correction)
+    rows = fit.need_rows("another covariance")
+    keywords.check(cov_type, groups_known=rows.groups is not None)
+    name = canonical(cov_type)
+    where = (rows.rows, fit.n_total, rows.index)
+    codes, names = (rows.groups, fit.group_names) if name in CLUSTERED else (None, ())
+    if keywords.groups is not None:
+        codes, names = encode_groups(keywords.groups, *where)
+    serial, space = keywords.serial(*where), keywords.space(*where)
+    return CovarianceSpec(name, codes, names, keywords.use_correction, None, serial, space, use_t)
 
 
 def estimate_estimands(
@@ -103,7 +130,7 @@ def conditional_effects(fit: Fit, estimand: Estimand, columns: UserColumns) -> F
     OptionError
         Where H depends on the treatment, so that sorting rows by it would select on the treatment.
     """
-    found = [estimand.evaluate(sample) for sample in _samples(fit, columns)]
+    found = [estimand.evaluate(sample) for sample in samples(fit, columns)]
     if not all(evaluation.free for evaluation in found):
         raise OptionError(
             f"rows cannot be sorted by the {estimand.name}, which varies with the treatment given the covariates; sort "
@@ -112,7 +139,8 @@ def conditional_effects(fit: Fit, estimand: Estimand, columns: UserColumns) -> F
     return np.stack([evaluation.values for evaluation in found])
 
 
-def _samples(fit: Fit, columns: UserColumns) -> list[Sample]:
+def samples(fit: Fit, columns: UserColumns) -> list[Sample]:
+    """Return what an estimand may read, of each repetition."""
     rows = fit.need_rows("an estimand")
     return [
         Sample(rows.t, fit.t_names, piece.theta, piece.law, fit.family, columns.interventions, columns)
@@ -139,9 +167,9 @@ def influence_values(fit: Fit, estimand: Estimand, spec: CovarianceSpec, columns
         Naming the first rows where psi is not finite.
     """
     rows = fit.need_rows("an estimand")
-    samples = _samples(fit, columns)
+    found = samples(fit, columns)
     pieces, notes = [], []
-    for sample, piece in zip(samples, rows.repetitions, strict=True):
+    for sample, piece in zip(found, rows.repetitions, strict=True):
         evaluation = estimand.evaluate(sample)
         psi = piece.psi(evaluation.values, evaluation.gradient)
         _refuse_unfinite(psi, rows)
@@ -150,7 +178,7 @@ def influence_values(fit: Fit, estimand: Estimand, spec: CovarianceSpec, columns
         notes += estimand.notes(means, partial(_matrix, fit, psi, spec))
         pieces.append(psi if combined is None else combined[0] + (psi - means) @ combined[1].T)
     psi = np.stack(pieces)
-    return Part(estimand, estimand.labels(samples[0], psi.shape[2]), psi, notes)
+    return Part(estimand, estimand.labels(found[0], psi.shape[2]), psi, notes)
 
 
 def _refuse_unfinite(psi: Float, rows: Rows) -> None:
@@ -175,7 +203,17 @@ def _covariance(fit: Fit, psi: Float, spec: CovarianceSpec) -> CovarianceResult:
         df=len(fit.t_names) if spec.df is None else spec.df,
         group_names=spec.group_names,
         use_correction=spec.use_correction,
+        serial=spec.serial,
+        space=spec.space,
     )
+
+
+def over_repetitions(fit: Fit, psi: Float, spec: CovarianceSpec) -> tuple[Aggregate, list[CovarianceResult]]:
+    """Return estimates and covariance from psi (n_rep, n, q), and the covariance of each repetition."""
+    rows = fit.need_rows("a covariance")
+    results = [_covariance(fit, values, spec) for values in psi]
+    means = np.stack([weighted_mean(values, rows.weights) for values in psi])
+    return aggregate(means, np.stack([result.matrix for result in results])), results
 
 
 def estimate(
@@ -183,9 +221,7 @@ def estimate(
 ) -> Estimates:
     """Return estimates and covariance from psi (n_rep, n, q), and warn of what makes the covariance fragile."""
     rows = fit.need_rows("a covariance")
-    results = [_covariance(fit, values, spec) for values in psi]
-    means = np.stack([weighted_mean(values, rows.weights) for values in psi])
-    total = aggregate(means, np.stack([result.matrix for result in results]))
+    total, results = over_repetitions(fit, psi, spec)
     found = [*notes, *(note for result in results for note in result.notes), *total.notes, *_split_notes(rows, spec)]
     found = list(dict.fromkeys(found))
     first = results[0]
@@ -198,7 +234,7 @@ def estimate(
 
 def _split_notes(rows: Rows, spec: CovarianceSpec) -> list[str]:
     """Return one sentence for each way of clustering whose clusters the folds split."""
-    if spec.groups is None or str(spec.cov_type).lower() != "cluster":
+    if spec.groups is None or spec.cov_type not in CLUSTERED:
         return []
     notes = []
     for name, codes in zip(spec.group_names, spec.groups.T, strict=True):

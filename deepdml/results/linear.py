@@ -131,13 +131,18 @@ class LinearTests(LikelihoodModelResults):  # type: ignore[misc]  # statsmodels 
         self.cov_params_default = result.matrix
         self.cov_type = result.cov_type
         self.cov_kwds: dict[str, object] = {"description": result.description}
-        if result.cov_type == "cluster":
-            counts = result.n_clusters
-            self.cov_kwds |= {
-                "n_groups": counts[0] if len(counts) == 1 else counts,
-                "use_correction": estimates.spec.use_correction,
-                "groups": estimates.spec.groups,
-            }
+        spec, counts = estimates.spec, result.n_clusters
+        if counts:
+            use_correction = True if spec.use_correction is None else spec.use_correction
+            self.cov_kwds |= {"n_groups": counts[0] if len(counts) == 1 else counts, "use_correction": use_correction}
+            # statsmodels' name: the degrees of freedom of t and F tests, where clusters are the units
+            self.df_resid_inference = min(counts) - 1
+        else:
+            self.df_resid_inference = df_resid
+        for name, value in (("groups", spec.groups), ("time", spec.serial and spec.serial.periods)):
+            if value is not None:
+                self.cov_kwds[name] = value
+        self.use_t = spec.use_t
         self.nobs = nobs
         self.df_model = df_model
         self.df_resid = df_resid

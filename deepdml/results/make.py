@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepdml.errors import DimensionWarning, FitWarning, OverlapWarning, unknown_option
+from deepdml.errors import DimensionWarning, FitWarning, OverlapWarning
 from deepdml.estimands import AverageCoefficient
 from deepdml.families import Family
+from deepdml.inference import CovarianceKeywords
 from deepdml.learn.influence import FitRecord, Influence, TrainedNets
 from deepdml.results.columns import UserColumns
 from deepdml.results.diagnostics import dimension_notes, regularization_notes, signal_note
@@ -30,8 +32,9 @@ def make_results(
     record: FitRecord,
     nets: TrainedNets | None,
     cov_type: str = "HC1",
-    cov_kwds: dict[str, Any] | None = None,
+    cov_kwds: CovarianceKeywords | dict[str, Any] | None = None,
     model: object = None,
+    use_t: bool = False,
 ) -> Results:
     """Return the Results of a fit: the average coefficient with its covariance.
 
@@ -50,11 +53,13 @@ def make_results(
     nets : TrainedNets or None
         The predictors of theta for new data.
     cov_type : str
-        "HC0", "HC1" or "cluster".
-    cov_kwds : dict, optional
-        "groups" (unless `data` has them) and "use_correction".
+        A type of `covariance`.
+    cov_kwds : CovarianceKeywords or dict, optional
+        What the type needs; groups only where `data` has none.
     model : object, optional
         The model; only handed on as `Results.model`.
+    use_t : bool
+        Whether tests use the t distribution.
 
     Returns
     -------
@@ -71,10 +76,9 @@ def make_results(
     InferenceWarning
         For few clusters, and where the folds split clusters.
     """
-    options = dict(cov_kwds or {})
-    for key in options:
-        if key not in ("groups", "use_correction"):
-            raise unknown_option("entry of cov_kwds", key, ("groups", "use_correction"))
+    keywords = cov_kwds if isinstance(cov_kwds, CovarianceKeywords) else CovarianceKeywords.of(cov_kwds)
+    if data.groups is not None:
+        keywords = replace(keywords, groups=None)
     fit = collect(data, family, repetitions, folds, record, nets)
     for note in regularization_notes(record):
         warnings.warn(note, OverlapWarning, stacklevel=2)
@@ -83,7 +87,6 @@ def make_results(
     left = signal_note(record)
     if left is not None and left[1]:
         warnings.warn(left[0], FitWarning, stacklevel=2)
-    groups = None if data.groups is not None else options.get("groups")
-    spec = covariance_spec(fit, cov_type, groups, bool(options.get("use_correction", True)))
+    spec = covariance_spec(fit, cov_type, keywords, use_t)
     estimates = estimate_estimands(fit, [AverageCoefficient()], spec, UserColumns(fit, None))[1]
     return Results(fit, AverageCoefficient(), estimates, model)

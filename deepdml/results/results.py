@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
@@ -18,10 +17,11 @@ from deepdml.estimands import Estimand
 from deepdml.inference import sup_t
 from deepdml.results import clients, pairwise, storage
 from deepdml.results.diagnostics import Diagnostics, disagreement, largest_rows
-from deepdml.results.estimation import Estimates, covariance_spec, estimate
+from deepdml.results.estimation import Estimates
 from deepdml.results.figures import Figures
 from deepdml.results.fit import Fit
 from deepdml.results.heterogeneity import describe
+from deepdml.results.inferences import Inferences
 from deepdml.results.linear import LinearTests, model_info, restrictions
 from deepdml.results.prediction import predict
 from deepdml.results.summary import Summary, summarize
@@ -34,10 +34,10 @@ Float = NDArray[np.float64]
 Path = str | os.PathLike[str]
 
 
-class Results(Figures, clients.MarginalEffects, ResultsWrapper):  # type: ignore[misc]  # statsmodels ships no types
+class Results(Figures, Inferences, clients.MarginalEffects, ResultsWrapper):  # type: ignore[misc]  # statsmodels ships no types
     """Estimates of one estimand with their covariance; statsmodels' names, types and conventions.
 
-    Built by ``make_results`` and ``load``. Tests are normal, not t: `use_t` is False.
+    Built by ``make_results`` and ``load``. Tests are normal, or t where `use_t` was asked for.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ class Results(Figures, clients.MarginalEffects, ResultsWrapper):  # type: ignore
 
     @property
     def pvalues(self) -> pd.Series:
-        """Two-sided p-values of zero, from the normal distribution."""
+        """Two-sided p-values of zero, from the normal distribution, or the t where `use_t`."""
         return self._series(self._results.pvalues)
 
     @property
@@ -116,14 +116,16 @@ class Results(Figures, clients.MarginalEffects, ResultsWrapper):  # type: ignore
         cols : list of names or positions, optional
             Only these coefficients.
         joint : bool
-            Whether the intervals cover all estimates at once: a uniform band, by simulated quantiles of the largest z.
+            Whether the intervals cover all estimates at once: a uniform band, by simulated quantiles of the largest z
+            under the estimated correlation. `bootstrap` has one from draws of psi.
         seed : int
             Of the simulation.
         """
         _check_alpha(alpha)
         intervals = self._results.conf_int(alpha)
         if joint:
-            reach = sup_t(self._estimates.covariance.matrix, alpha, seed) * np.asarray(self._results.bse)
+            df = self._results.df_resid_inference if self._results.use_t else None
+            reach = sup_t(self._estimates.covariance.matrix, alpha, seed, df) * np.asarray(self._results.bse)
             intervals = np.column_stack([self._results.params - reach, self._results.params + reach])
         frame = pd.DataFrame(intervals, index=list(self._estimates.labels))
         if cols is None:
@@ -162,7 +164,7 @@ class Results(Figures, clients.MarginalEffects, ResultsWrapper):  # type: ignore
     # Tests
 
     def t_test(self, r_matrix: Any, cov_p: Any = None, use_t: bool | None = None) -> ContrastResults:
-        """Return a z test of each linear hypothesis, e.g. ``"C(arm)[T.b] = C(arm)[T.c]"``; arguments of statsmodels."""
+        """Return a z (or t) test of each linear hypothesis, ``"C(arm)[T.b] = C(arm)[T.c]"``; statsmodels' arguments."""
         return self._results.t_test(self._restrictions(r_matrix), cov_p=cov_p, use_t=use_t)
 
     def wald_test(
@@ -277,44 +279,15 @@ class Results(Figures, clients.MarginalEffects, ResultsWrapper):  # type: ignore
         shares, spread = (of(self._estimates, self._fit.weights) for of in (largest_rows, disagreement))
         return Diagnostics(self._fit.record, shares, spread)
 
-    # Other covariances, and files
-
-    def get_robustcov_results(
-        self, cov_type: str = "HC1", use_t: bool | None = None, *, groups: object = None, use_correction: bool = True
-    ) -> Results:
-        """Return the same estimates with another covariance; nothing is trained again.
-
-        Parameters
-        ----------
-        cov_type : str
-            "HC0", "HC1" or "cluster".
-        use_t : bool, optional
-            Only False or None: the tests are normal.
-        groups : array, Series, list of these, or DataFrame
-            Cluster labels for each row of the data (or each row kept), several for clustering in several ways. Without
-            them, those the folds were drawn with.
-        use_correction : bool
-            Whether clustered covariances get statsmodels' small-sample factor.
-
-        Warns
-        -----
-        InferenceWarning
-            For few clusters, and where the folds of the fit split clusters.
-        """
-        if use_t:
-            raise OptionError(
-                "use_t=True is not available: estimates are means of influence values and tests are normal."
-            )
-        spec = replace(covariance_spec(self._fit, cov_type, groups, use_correction), df=self._estimates.spec.df)
-        estimates = estimate(self._fit, self._estimates.labels, self._psi, spec)
-        return Results(self._fit, self._estimand, estimates, self._model)
+    # Files
 
     def remove_data(self) -> None:
         """Drop the arrays by row and the model, in place; the table, tests and predictions for new data stay."""
         self._fit = self._fit.without_rows()
         self._estimates = self._estimates.without_rows()
         self._model = None
-        self._results.cov_kwds.pop("groups", None)
+        for name in ("groups", "time"):
+            self._results.cov_kwds.pop(name, None)
 
     def save(self, fname: Path | IO[bytes], remove_data: bool = False) -> None:
         """Write a zip of JSON, npy and safetensors that `load` reads; an existing file is replaced.

@@ -25,7 +25,7 @@ from safetensors import SafetensorError
 from deepdml.errors import DeepDMLError, ResultsFileError
 from deepdml.estimands import Estimand, from_dict
 from deepdml.families import registered
-from deepdml.inference import CovarianceResult
+from deepdml.inference import CovarianceResult, Serial, Space
 from deepdml.learn.influence import (
     DiscreteLaw,
     FitRecord,
@@ -178,7 +178,7 @@ def _describe(fit: Fit, estimand: Estimand, estimates: Estimates) -> tuple[dict[
         "estimand": estimand.to_dict(),
         "labels": estimates.labels,
         "covariance": {key: getattr(covariance, key) for key in ("cov_type", "description", "n_clusters", "notes")},
-        "spec": {key: getattr(spec, key) for key in ("cov_type", "group_names", "use_correction", "df")},
+        "spec": {key: getattr(spec, key) for key in ("cov_type", "group_names", "use_correction", "df", "use_t")},
         "index": None,
         "laws": [],
     }
@@ -188,6 +188,12 @@ def _describe(fit: Fit, estimand: Estimand, estimates: Estimates) -> tuple[dict[
         arrays |= _row_arrays(fit.rows) | {"psi": estimates.psi}
         if spec.groups is not None:
             arrays["cluster_codes"] = spec.groups
+        if spec.serial is not None:
+            arrays["periods"] = spec.serial.periods
+            meta["serial"] = {key: getattr(spec.serial, key) for key in ("name", "maxlags", "kernel")}
+        if spec.space is not None:
+            arrays["coordinates"] = spec.space.coordinates
+            meta["space"] = {key: getattr(spec.space, key) for key in ("cutoff", "kernel", "metric")}
         meta["laws"] = [_law_kind(piece.law) for piece in fit.rows.repetitions]
         if fit.rows.index.dtype.kind in "iufbUM":
             arrays["index"] = fit.rows.index
@@ -311,5 +317,8 @@ def _estimates(meta: dict[str, Any], arrays: Arrays) -> Estimates:
         tuple(meta["spec"]["group_names"]),
         meta["spec"]["use_correction"],
         meta["spec"]["df"],
+        Serial(arrays["periods"], **meta["serial"]) if "periods" in arrays else None,
+        Space(arrays["coordinates"], **meta["space"]) if "coordinates" in arrays else None,
+        meta["spec"].get("use_t", False),  # files written before it had none
     )
     return Estimates(tuple(meta["labels"]), arrays["params"], covariance, spec, arrays.get("psi"))

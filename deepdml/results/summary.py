@@ -82,7 +82,7 @@ def summarize(
     summary.add_table_2cols(
         tests, gleft=left, gright=right, yname=yname, xname=xname, title=title or "Structural DML Results"
     )
-    summary.add_table_params(tests, yname=yname, xname=xname, alpha=alpha, use_t=False)
+    summary.add_table_params(tests, yname=yname, xname=xname, alpha=alpha, use_t=tests.use_t)
     return summary
 
 
@@ -108,7 +108,8 @@ def _head(fit: Fit, estimates: Estimates, estimand: str) -> tuple[list[tuple[str
         ("Seed:", [str(record.seed)]),
     ]
     if estimates.covariance.n_clusters:
-        left.append(("Clusters:", [" x ".join(f"{count:,}" for count in estimates.covariance.n_clusters)]))
+        label = "Periods:" if estimates.covariance.cov_type == "driscoll-kraay" else "Clusters:"
+        left.append((label, [" x ".join(f"{count:,}" for count in estimates.covariance.n_clusters)]))
     return left, right
 
 

@@ -117,7 +117,6 @@ def test_groups_as_long_as_the_data_or_the_rows_kept(build: Callable[..., Any]) 
         ({"cov_type": "cluster", "groups": "firm"}, OptionError, r"data\['firm'\]"),
         ({"cov_type": "cluster", "groups": np.zeros(7)}, DataError, "400 rows"),
         ({"cov_type": "cluster", "groups": np.zeros(400)}, DataError, "has 1 cluster"),
-        ({"cov_type": "HC1", "use_t": True}, OptionError, "tests are normal"),
     ],
 )
 def test_refusals(results: Results, arguments: dict[str, Any], error: type[Exception], message: str) -> None:

@@ -1,0 +1,141 @@
+"""Time and coordinates as users have them, turned into periods and places of the rows kept in a fit."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from deepdml.errors import DataError, OptionError, list_rows
+from deepdml.inference.contributions import Metric
+from deepdml.inference.groups import align
+
+Float = NDArray[np.float64]
+Codes = NDArray[np.intp]
+
+
+def encode_time(time: object, rows: Codes, n_total: int, labels: NDArray[Any]) -> tuple[Codes, str]:
+    """Return the number of the period (n,) of each row kept in a fit, and the name of the time variable.
+
+    Whole numbers and pandas periods keep their gaps, in units of their greatest common step: 1990, 2000 and 2020 are
+    the periods 0, 1 and 3. Dates count as consecutive, in their order.
+
+    Parameters
+    ----------
+    time : array, Series or frame with one column
+        As long as the user's data or as the rows kept; aligned by label as groups are.
+    rows, n_total, labels
+        As for `encode_groups`.
+
+    Raises
+    ------
+    OptionError
+        For a column name in place of the column.
+    DataError
+        For a wrong length, a missing period, or text.
+    """
+    name, values = _columns("time", time, 1)[0]
+    kept = _kept("time", name, values, rows, n_total, labels)
+    if kept.dtype == object and pd.api.types.infer_dtype(kept) in ("date", "datetime", "period"):
+        kept = pd.Series(list(kept)) if pd.api.types.infer_dtype(kept) == "period" else pd.to_datetime(kept)
+    if isinstance(kept.dtype, pd.PeriodDtype):
+        kept = pd.Series(kept.dt.ordinal.to_numpy())
+    if pd.api.types.is_datetime64_any_dtype(kept.dtype):
+        return np.unique(kept.to_numpy(), return_inverse=True)[1].astype(np.intp), name
+    numbers = _numbers("time", name, kept, "numbers or dates (convert texts with pd.to_datetime or pd.PeriodIndex)")
+    if not np.array_equal(numbers, np.round(numbers)) or np.abs(numbers).max() >= 2**53:
+        return np.unique(numbers, return_inverse=True)[1].astype(np.intp), name
+    whole = numbers.astype(np.int64)
+    step = int(np.gcd.reduce(np.diff(np.unique(whole)))) or 1
+    return np.asarray((whole - whole.min()) // step, dtype=np.intp), name
+
+
+def encode_coordinates(coordinates: object, metric: Metric, rows: Codes, n_total: int, labels: NDArray[Any]) -> Float:
+    """Return the coordinates (n, 2) of each row kept in a fit.
+
+    Parameters
+    ----------
+    coordinates : (n, 2) array, frame with two columns, or pair of arrays
+        Latitude before longitude.
+    metric : {"haversine", "euclidean"}
+        The first needs degrees.
+    rows, n_total, labels
+        As for `encode_groups`.
+
+    Raises
+    ------
+    OptionError
+        For column names in place of the columns.
+    DataError
+        For a wrong length or number of columns, missing values, text, or degrees out of range.
+    """
+    found = [
+        _numbers("coordinates", name, _kept("coordinates", name, values, rows, n_total, labels), "numbers")
+        for name, values in _columns("coordinates", coordinates, 2)
+    ]
+    places = np.column_stack(found)
+    if metric == "haversine":
+        bad = np.flatnonzero((np.abs(places[:, 0]) > 90) | (np.abs(places[:, 1]) > 360))
+        if bad.size:
+            raise DataError(
+                f"coordinates are not degrees of latitude and longitude, in this order, in {bad.size:,} row(s): "
+                f"{list_rows(list(labels[bad]))}. For planar coordinates use metric='euclidean'."
+            )
+    return places
+
+
+def _columns(role: str, given: Any, n_columns: int) -> list[tuple[str, Any]]:
+    """Return names and values of the columns of an array, a frame or a sequence of arrays."""
+    if isinstance(given, str) or (isinstance(given, list | tuple) and given and isinstance(given[0], str)):
+        raise OptionError(
+            f"{role}={given!r} names columns; pass the columns themselves, e.g. {role}=data[{given!r}], because a fit "
+            "does not keep the data it was given."
+        )
+    names = given if isinstance(given, dict) else getattr(given, "column_names", getattr(given, "columns", None))
+    if names is not None:  # a frame of pandas, polars or pyarrow, or a dict
+        found = [(str(name), cast(Any, given)[name]) for name in names]
+    elif n_columns == 1 and not (isinstance(given, np.ndarray) and given.ndim == 2):
+        found = [(str(getattr(given, "name", None) or role), given)]
+    elif isinstance(given, list | tuple) and len(given) == n_columns and np.ndim(given[0]) == 1 and len(given[0]) != 2:
+        found = [(f"{role} {j + 1}", column) for j, column in enumerate(given)]
+    else:
+        array = np.asarray(given)
+        found = [(f"{role} {j + 1}", column) for j, column in enumerate(array.T)] if array.ndim == 2 else []
+    if len(found) != n_columns:
+        needed = "one column is" if n_columns == 1 else f"{n_columns} columns are"
+        raise DataError(f"{role} have shape {np.shape(given)}; {needed} needed, with one value for each row.")
+    return found
+
+
+def _kept(role: str, name: str, values: Any, rows: Codes, n_total: int, labels: NDArray[Any]) -> pd.Series:
+    """Return one column on the rows kept, without missing values."""
+    series = values if isinstance(values, pd.Series | pd.Index) else pd.Series(_plain(values))
+    if series.ndim != 1 or len(series) not in (n_total, rows.size):
+        raise DataError(
+            f"{role} {name!r} have shape {np.shape(values)}; needed is one value for each of the {n_total:,} rows of "
+            "the data" + (f", or for each of the {rows.size:,} rows kept." if rows.size != n_total else ".")
+        )
+    kept = pd.Series(align(series, rows, n_total, labels)).reset_index(drop=True)
+    missing = np.flatnonzero(kept.isna())
+    if missing.size:
+        raise DataError(
+            f"{role} {name!r} are missing in {missing.size:,} kept row(s): {list_rows(list(labels[missing]))}. "
+            "Fill them in, or drop these rows before the fit."
+        )
+    return kept
+
+
+def _plain(values: Any) -> Any:
+    """Return values pandas can make a Series of: lists as they are, other libraries' columns as arrays."""
+    return list(values) if isinstance(values, list | tuple) else np.asarray(values)
+
+
+def _numbers(role: str, name: str, kept: pd.Series, needed: str) -> Float:
+    if not pd.api.types.is_numeric_dtype(kept.dtype) or pd.api.types.is_bool_dtype(kept.dtype):
+        raise DataError(f"{role} {name!r} have type {kept.dtype}; needed are {needed}.")
+    numbers = np.asarray(kept, dtype=np.float64)
+    if not np.isfinite(numbers).all():
+        raise DataError(f"{role} {name!r} have infinite values.")
+    return numbers
