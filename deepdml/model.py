@@ -206,7 +206,7 @@ class DeepDML:
             "HC0", "HC1", "cluster", "cluster-crv3", "HAC", "hac-panel", "driscoll-kraay" or "conley".
         cov_kwds : dict, optional
             What the type needs, in statsmodels' names; columns of the data by name, or arrays of n values. Clusters are
-            ``{"groups": ...}``, in one or several ways, and folds never split them. "HAC", "hac-panel" (with groups) and
+            ``{"groups": ...}``, in one or several ways, never split by folds. "HAC", "hac-panel" (with groups) and
             "driscoll-kraay" take ``{"time": ..., "maxlags": 4, "kernel": "bartlett"}``, "conley"
             ``{"coordinates": ["lat", "lon"], "cutoff": 100}`` in kilometres, or ``"metric": "euclidean"``.
         use_t : bool, optional

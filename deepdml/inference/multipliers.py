@@ -176,7 +176,7 @@ def _signs(generator: np.random.Generator, rows: int, draws: int) -> Float:
 
 
 def _mammen(generator: np.random.Generator, rows: int, draws: int) -> Float:
-    return np.where(generator.random((rows, draws), dtype=np.float32) < _MAMMEN_FIRST, *_MAMMEN)
+    return np.asarray(np.where(generator.random((rows, draws), dtype=np.float32) < _MAMMEN_FIRST, *_MAMMEN))
 
 
 def _webb(generator: np.random.Generator, rows: int, draws: int) -> Float:

@@ -41,7 +41,7 @@ def encode_time(time: object, rows: Codes, n_total: int, labels: NDArray[Any]) -
     if kept.dtype == object and pd.api.types.infer_dtype(kept) in ("date", "datetime", "period"):
         kept = pd.Series(list(kept)) if pd.api.types.infer_dtype(kept) == "period" else pd.to_datetime(kept)
     if isinstance(kept.dtype, pd.PeriodDtype):
-        kept = pd.Series(kept.dt.ordinal.to_numpy())
+        kept = pd.Series(pd.PeriodIndex(kept).astype(np.int64))
     if pd.api.types.is_datetime64_any_dtype(kept.dtype):
         return np.unique(kept.to_numpy(), return_inverse=True)[1].astype(np.intp), name
     numbers = _numbers("time", name, kept, "numbers or dates (convert texts with pd.to_datetime or pd.PeriodIndex)")
@@ -88,7 +88,8 @@ def encode_coordinates(coordinates: object, metric: Metric, rows: Codes, n_total
 
 def _columns(role: str, given: Any, n_columns: int) -> list[tuple[str, Any]]:
     """Return names and values of the columns of an array, a frame or a sequence of arrays."""
-    if isinstance(given, str) or (isinstance(given, list | tuple) and given and isinstance(given[0], str)):
+    listed = isinstance(given, list | tuple) and len(given) == n_columns and isinstance(given[0], str)
+    if isinstance(given, str) or listed:
         raise OptionError(
             f"{role}={given!r} names columns; pass the columns themselves, e.g. {role}=data[{given!r}], because a fit "
             "does not keep the data it was given."

@@ -103,6 +103,28 @@ def test_negative_eigenvalues_are_set_to_zero_and_reported() -> None:
     assert any("negative eigenvalues" in note for note in result.notes)
 
 
+@pytest.mark.parametrize("correction", [False, True])
+def test_the_jackknife_agrees_with_statsmodels(correction: bool) -> None:
+    psi, _ = sample()
+    groups = clusters(len(psi), (25,))
+    expected = cov_cluster(
+        sm.OLS(psi[:, 0], np.ones(120)).fit(), groups[:, 0], use_correction=correction, crv_type="cluster-crv3"
+    )
+    result = covariance(psi, None, "cluster-crv3", groups, use_correction=correction)
+    assert result.matrix[0, 0] == pytest.approx(expected[0, 0], rel=1e-10)
+
+
+def test_the_jackknife_leaves_out_one_cluster_at_a_time() -> None:
+    psi, weights = sample(q=2)
+    groups = clusters(len(psi), (25,))[:, 0]
+    full = weighted_mean(psi, weights)
+    moves = np.array([weighted_mean(psi[groups != g], weights[groups != g]) - full for g in range(25)])
+    result = covariance(psi, weights, "cluster-crv3", groups)
+    np.testing.assert_allclose(result.matrix, 24 / 25 * moves.T @ moves, rtol=1e-9)
+    plain = covariance(psi, weights, "cluster", groups, use_correction=False).matrix
+    assert (np.diag(result.matrix) > np.diag(plain)).all()
+
+
 def test_few_clusters_are_noted() -> None:
     psi, _ = sample()
     result = covariance(psi, None, "cluster", clusters(120, (8,)), group_names=("state",))
@@ -124,6 +146,8 @@ def test_names_in_any_case(spelling: str) -> None:
         ("clustre", None, OptionError, "Did you mean 'cluster'"),
         ("cluster", None, OptionError, "needs groups"),
         ("cluster", np.zeros(120, dtype=int), DataError, "'groups 1' has 1 cluster"),
+        ("cluster-crv3", None, OptionError, "needs groups"),
+        ("cluster-crv3", np.zeros(120, dtype=int), DataError, "'groups 1' has 1 cluster"),
     ],
 )
 def test_refusals(cov_type: str, groups: np.ndarray | None, error: type[Exception], message: str) -> None:
