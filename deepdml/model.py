@@ -249,7 +249,7 @@ class DeepDML:
         data = self.arrays
         if keywords.groups is not None:
             data = add_groups(data, self._data, keywords.groups) or self._build(keywords.groups)
-        keywords = with_columns(keywords, self._data, data)
+        keywords = with_columns(cov_type, keywords, self._data, data)
         known = None if isinstance(treatment, str) else known_propensities(treatment, data)
         options = LearnOptions(
             learner=one_of("learner", learner, ("auto", "net")),

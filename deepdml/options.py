@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from deepdml.design.data import ModelData
 from deepdml.design.table import Table, open_table
 from deepdml.errors import DataError, OptionError, list_rows, unknown_option
-from deepdml.inference import CovarianceKeywords
+from deepdml.inference import CovarianceKeywords, canonical, covariance
 from deepdml.learn.treatment import distinct_rows
 
 Auto = Literal["auto"]
@@ -26,18 +26,23 @@ def covariance_keywords(cov_type: str, cov_kwds: Mapping[str, Any] | None) -> Co
     return keywords
 
 
-def with_columns(keywords: CovarianceKeywords, data: Any, built: ModelData) -> CovarianceKeywords:
+def with_columns(cov_type: str, keywords: CovarianceKeywords, data: Any, built: ModelData) -> CovarianceKeywords:
     """Return the keywords with named columns of the data in place of their names.
 
     Raises
     ------
-    DataError
-        For an unknown column, and for time or coordinates that a kept row does not have: before anything is trained.
+    OptionError, DataError
+        For an unknown column, for time or coordinates that a kept row does not have, and for a covariance that groups
+        or time do not allow: before anything is trained.
     """
     table = open_table(data)
     found = replace(keywords, time=_named(table, keywords.time), coordinates=_named(table, keywords.coordinates))
     where = (built.rows, built.n_total, built.index)
-    found.serial(*where), found.space(*where)
+    serial, _ = found.serial(*where), found.space(*where)
+    if serial is not None or canonical(cov_type) == "cluster-crv3":
+        covariance(
+            np.zeros((len(built.y), 1)), None, cov_type, built.groups, group_names=built.group_names, serial=serial
+        )
     return found
 
 

@@ -155,8 +155,6 @@ def _correction(cov_type: str, asked: bool | str | None) -> Correction:
         return _CORRECTIONS.get(cov_type, "hac")
     if asked is False:
         return None
-    if asked not in ("hac", "cluster"):
-        raise OptionError(f"use_correction={asked!r}; allowed are True, False, 'hac' and 'cluster'.")
     return "hac" if asked == "hac" else "cluster"
 
 

@@ -25,7 +25,7 @@ class MarginalEffects:
     """The methods that ``marginaleffects.hypotheses`` calls; they say nothing that the table does not say."""
 
     params: pd.Series
-    df_resid: float
+    df_resid_inference: float
 
     def get_coef(self) -> Float:
         """Estimates (q,), for marginaleffects."""
@@ -53,7 +53,7 @@ class MarginalEffects:
 
     def get_df(self) -> float:
         """Degrees of freedom of joint F tests in marginaleffects."""
-        return self.df_resid
+        return self.df_resid_inference
 
 
 def register(results: type) -> None:

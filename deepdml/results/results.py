@@ -15,7 +15,8 @@ from statsmodels.stats.contrast import ContrastResults, WaldTestResults
 from deepdml.errors import OptionError
 from deepdml.estimands import Estimand
 from deepdml.inference import sup_t
-from deepdml.results import clients, pairwise, storage
+from deepdml.results import pairwise, storage
+from deepdml.results.clients import MarginalEffects, register
 from deepdml.results.diagnostics import Diagnostics, disagreement, largest_rows
 from deepdml.results.estimation import Estimates
 from deepdml.results.figures import Figures
@@ -34,7 +35,7 @@ Float = NDArray[np.float64]
 Path = str | os.PathLike[str]
 
 
-class Results(Figures, Inferences, clients.MarginalEffects, ResultsWrapper):  # type: ignore[misc]  # statsmodels ships no types
+class Results(Figures, Inferences, MarginalEffects, ResultsWrapper):  # type: ignore[misc]  # statsmodels ships no types
     """Estimates of one estimand with their covariance; statsmodels' names, types and conventions.
 
     Built by ``make_results`` and ``load``. Tests are normal, or t where `use_t` was asked for.
@@ -358,7 +359,7 @@ class Results(Figures, Inferences, clients.MarginalEffects, ResultsWrapper):  # 
         return restrictions(hypothesis, list(self._estimates.labels))
 
 
-clients.register(Results)
+register(Results)
 
 
 def _check_alpha(alpha: float) -> None:

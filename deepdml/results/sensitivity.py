@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import optimize, stats
 from statsmodels.iolib.table import SimpleTable
-from statsmodels.iolib.tableformatting import fmt_2
+from statsmodels.iolib.tableformatting import fmt_params
 
 from deepdml.errors import DataError, OptionError
 from deepdml.estimands import AverageCoefficient, AverageMarginalEffect, Contrast, DoseResponse, Estimand, Stack
@@ -133,7 +133,7 @@ class Sensitivity:
         ]
         if len(self.benchmarks):
             notes.append("Benchmarks: the strength of observed covariates, were they left out.")
-        summary = Summary([f"[{number}] {note}" for number, note in enumerate(notes, start=1)])
+        summary = Summary([f"[{number}] {note}" for number, note in enumerate(notes, start=1)], apart=True)
         summary.tables.append(_table(self.to_frame(), "Sensitivity to omitted confounders"))
         if len(self.benchmarks):
             flat = self.benchmarks.set_axis([": ".join(key) for key in self.benchmarks.index])
@@ -177,7 +177,7 @@ class Sensitivity:
 
 def _table(frame: pd.DataFrame, title: str) -> SimpleTable:
     values = [[f"{value:.4g}" for value in row] for row in frame.to_numpy()]
-    return SimpleTable(values, [*frame.columns], [*frame.index], title=title, txt_fmt=fmt_2)
+    return SimpleTable(values, [*frame.columns], [*frame.index], title=title, txt_fmt=fmt_params)
 
 
 def sensitivity_elements(

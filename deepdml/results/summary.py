@@ -43,16 +43,19 @@ class Summary(StatsmodelsSummary):  # type: ignore[misc]  # statsmodels ships no
     ----------
     notes : list of str
         One line each; wrapped to the table's width in text.
+    apart : bool
+        Whether LaTeX gets one table for each of the summary's, which statsmodels joins otherwise.
     """
 
-    def __init__(self, notes: list[str]) -> None:
+    def __init__(self, notes: list[str], *, apart: bool = False) -> None:
         super().__init__()
-        self.notes = notes
+        self.notes, self.apart = notes, apart
         self.add_extra_txt([line for note in notes for line in _wrapped(note)])
 
     def as_latex(self) -> str:
         """Return the tables and notes as LaTeX."""
-        tables: str = summary_return(self.tables, return_fmt="latex")
+        groups = [[table] for table in self.tables] if self.apart else [self.tables]
+        tables = "\n\n".join(summary_return(group, return_fmt="latex") for group in groups)
         return tables + "\n\n" + " \\newline\n".join(note.translate(LATEX) for note in self.notes)
 
     def as_html(self) -> str:

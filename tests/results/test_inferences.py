@@ -89,7 +89,7 @@ def test_files_keep_what_other_estimands_need(results: Results, tmp_path: Path, 
 
 
 @QUIET
-def test_columns_by_name_in_fit(tmp_path: Path) -> None:
+def test_columns_by_name_in_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"y": rng.normal(size=300), "t": rng.normal(size=300), "x": rng.normal(size=300)})
     frame["year"], frame["lat"], frame["lon"] = 2000 + np.arange(300) % 30, rng.uniform(40, 50, 300), 3.0
@@ -118,6 +118,13 @@ def test_columns_by_name_in_fit(tmp_path: Path) -> None:
     ):
         with pytest.raises(error, match=message):
             model.fit(cov_type="HAC", cov_kwds=given, **quick)
+    monkeypatch.setattr("deepdml.learn.fitting.fit", None)  # nothing below gets as far as training
+    with pytest.raises(DataError, match="299 rows have 30 distinct values of 'year'"):
+        model.fit(cov_type="HAC", cov_kwds={"time": "year"})
+    with pytest.raises(OptionError, match="clusters in one way, and there are 2"):
+        model.fit(cov_type="cluster-crv3", cov_kwds={"groups": ["year", "lat"]})
+    with pytest.raises(DataError, match="'lon' has one group"):
+        model.fit(cov_type="hac-panel", cov_kwds={"groups": "lon", "time": "year"})
 
 
 def test_whole_numbers_with_holes_are_missing_not_zero(build: Callable[..., Any]) -> None:
@@ -136,7 +143,7 @@ def test_whole_numbers_with_holes_are_missing_not_zero(build: Callable[..., Any]
         ({"cov_type": "conley", "coordinates": PLACES}, "needs cutoff"),
         ({"cov_type": "conley", "coordinates": PLACES, "cutoff": -1}, "cutoff=-1"),
         ({"cov_type": "conley", "coordinates": PLACES, "cutoff": 5, "metric": "miles"}, "unknown metric"),
-        ({"cov_type": "cluster", "groups": PERIOD, "use_correction": "hc3"}, "use_correction='hc3'"),
+        ({"cov_type": "cluster", "groups": PERIOD, "use_correction": "hc3"}, "unknown use_correction 'hc3'"),
         ({"cov_type": "cluster-crv3", "groups": [UNIT, PERIOD]}, "clusters in one way, and there are 2"),
     ],
 )

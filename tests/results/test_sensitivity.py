@@ -162,6 +162,10 @@ def test_benchmarks_report_the_strength_of_observed_covariates() -> None:
     text = str(long.sensitivity(benchmark=short).summary())
     assert "Benchmarks" in text
     assert "covariates: t" in text
+    both = long.sensitivity(benchmark=short).summary()
+    assert both.as_latex().count(r"\begin{tabular}") == 2
+    assert "Benchmarks" in both.as_html()
+    assert "covariates: t" in both.as_csv()
 
 
 def test_strength_zero_is_a_one_sided_interval(plain: Results) -> None:

@@ -62,7 +62,8 @@ def draw_sensitivity(
         # over the other contours, so that it is seen where one of them lies on it
         at_null = ax.contour(strength, strength, values, levels=[found.null], colors="#D55E00", linewidths=1.6)
         ax.clabel(at_null, fmt="%.3g", fontsize=7)
-    ax.plot(0.0, 0.0, "o", color="#0072B2", clip_on=False, label="as estimated")
+    ax.plot(0.0, 0.0, "o", color="#0072B2", clip_on=False)
+    ax.annotate(f"{values[0, 0]:.3g}", (0.0, 0.0), (5, 5), textcoords="offset points", fontsize=7, color="#0072B2")
     for label, row in points.iterrows():
         ax.plot(row["cf_d"], row["cf_y"], "D", color="black", markersize=4)
         ax.annotate(str(label).replace("$", r"\$"), (row["cf_d"], row["cf_y"]), (4, 4), textcoords="offset points")
