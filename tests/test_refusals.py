@@ -208,7 +208,7 @@ def test_weights(data, weights, message):
             DataError,
             r"groups='firn' is not a column of the data\. Did you mean 'firm'",
         ),
-        ({}, OptionError, r"cov_type='cluster' needs cov_kwds=\{'groups': \.\.\.\}"),
+        ({}, OptionError, r"cov_type='cluster' needs groups, in cov_kwds=\{'groups': \.\.\.\}"),
         ({"cov_kwds": {"group": "firm"}}, OptionError, r"unknown key of cov_kwds 'group'.*Did you mean 'groups'"),
         ({"cov_kwds": {"groups": "firm"}, "cov_type": "HC1"}, OptionError, r"has groups, but cov_type='HC1' does not"),
         ({"cov_kwds": {"groups": "firm"}, "n_folds": 30}, OptionError, r"n_folds=30 is more than the 20 cluster"),

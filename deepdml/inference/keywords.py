@@ -90,7 +90,7 @@ class CovarianceKeywords:
             if key in given and getattr(self, key) not in get_args(kind):
                 raise unknown_option(key, getattr(self, key), get_args(kind))
         if self.use_correction not in (None, True, False, "hac", "cluster"):
-            raise unknown_option("use_correction", self.use_correction, (True, False, "hac", "cluster"))
+            raise unknown_option("use_correction", self.use_correction, ("True", "False", "hac", "cluster"))
         lags = self.maxlags
         if lags is not None and (isinstance(lags, bool) or not isinstance(lags, int | np.integer) or lags < 0):
             raise OptionError(f"maxlags={lags!r} is not a whole number of at least 0.")
