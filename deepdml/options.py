@@ -35,14 +35,14 @@ def with_columns(cov_type: str, keywords: CovarianceKeywords, data: Any, built: 
         For an unknown column, for time or coordinates that a kept row does not have, and for a covariance that groups
         or time do not allow: before anything is trained.
     """
-    table = open_table(data)
-    found = replace(keywords, time=_named(table, keywords.time), coordinates=_named(table, keywords.coordinates))
-    where = (built.rows, built.n_total, built.index)
+    found, where = keywords, (built.rows, built.n_total, built.index)
+    if keywords.time is not None or keywords.coordinates is not None:
+        table = open_table(data)
+        found = replace(keywords, time=_named(table, keywords.time), coordinates=_named(table, keywords.coordinates))
     serial, _ = found.serial(*where), found.space(*where)
     if serial is not None or canonical(cov_type) == "cluster-crv3":
-        covariance(
-            np.zeros((len(built.y), 1)), None, cov_type, built.groups, group_names=built.group_names, serial=serial
-        )
+        nothing = np.zeros((len(built.y), 1))
+        covariance(nothing, None, cov_type, built.groups, group_names=built.group_names, serial=serial)
     return found
 
 
