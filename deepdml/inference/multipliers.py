@@ -101,7 +101,7 @@ def multiply(sums: Float, shares: Float, draws: int, weights: Weights, seed: int
     >>> import numpy as np
     >>> rows = np.random.default_rng(0).standard_normal((500, 1)) / 500
     >>> found = multiply(rows - rows.mean(), np.full(500, 1 / 500), 999, "rademacher", 0).statistics(np.zeros(1))
-    >>> 1.8 < np.quantile(np.abs(found), 0.95) < 2.1
+    >>> bool(1.8 < np.quantile(np.abs(found), 0.95) < 2.1)
     True
     """
     if weights not in _DRAW:
