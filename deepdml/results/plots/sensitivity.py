@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepdml.errors import MissingLibraryError, OptionError
+from deepdml.errors import OptionError
+from deepdml.results.plots.style import COLORS, canvas, literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,35 +46,29 @@ def draw_sensitivity(
     name = found.labels[j]
     points = found.benchmarks.xs(name, level="estimate") if len(found.benchmarks) else found.benchmarks
     limit = _limit(found, j, limit)
-    if ax is None:
-        try:
-            # pyplot is needed only where no Axes are given
-            import matplotlib.pyplot as plt
-        except ImportError as error:
-            raise MissingLibraryError("figures need matplotlib: pip install 'deepdml[plots]'") from error
-        ax = plt.subplots(figsize=(4.8, 4.2), layout="constrained")[1]
-    strength = np.linspace(0.0, limit, GRID)
-    above = found.elements.params[j] >= found.null
-    line = (0 if above else 3) if confidence else (1 if above else 2)
-    values = found.bounds(strength[:, None], strength[None])[line, j]
-    lines = ax.contour(strength, strength, values, levels=8, colors="0.45", linewidths=0.8)
-    ax.clabel(lines, fmt="%.3g", fontsize=7)
-    if values.min() < found.null < values.max():
-        # over the other contours, so that it is seen where one of them lies on it
-        at_null = ax.contour(strength, strength, values, levels=[found.null], colors="#D55E00", linewidths=1.6)
-        ax.clabel(at_null, fmt="%.3g", fontsize=7)
-    ax.plot(0.0, 0.0, "o", color="#0072B2", clip_on=False)
-    ax.annotate(f"{values[0, 0]:.3g}", (0.0, 0.0), (5, 5), textcoords="offset points", fontsize=7, color="#0072B2")
-    for label, row in points.iterrows():
-        ax.plot(row["cf_d"], row["cf_y"], "D", color="black", markersize=4)
-        ax.annotate(str(label).replace("$", r"\$"), (row["cf_d"], row["cf_y"]), (4, 4), textcoords="offset points")
-    ax.set_xlim(0.0, limit)
-    ax.set_ylim(0.0, limit)
-    side = "lower" if above else "upper"
-    kind = f"{side} {1 - found.alpha:.4g} confidence bound" if confidence else f"{side} bound"
-    ax.set_title(f"{name}: {kind}".replace("$", r"\$"), fontsize=9)
-    ax.set_xlabel("cf_d: share of the variation of alpha from the confounder")
-    ax.set_ylabel("cf_y: share of the outcome's residual variance")
+    with canvas(ax, (4.8, 4.2)) as ax:
+        strength = np.linspace(0.0, limit, GRID)
+        above = found.elements.params[j] >= found.null
+        line = (0 if above else 3) if confidence else (1 if above else 2)
+        values = found.bounds(strength[:, None], strength[None])[line, j]
+        lines = ax.contour(strength, strength, values, levels=8, colors="0.45", linewidths=0.8)
+        ax.clabel(lines, fmt="%.3g", fontsize=7)
+        if values.min() < found.null < values.max():
+            # over the other contours, so that it is seen where one of them lies on it
+            at_null = ax.contour(strength, strength, values, levels=[found.null], colors=COLORS[1], linewidths=1.6)
+            ax.clabel(at_null, fmt="%.3g", fontsize=7)
+        ax.plot(0.0, 0.0, "o", color=COLORS[0], clip_on=False)
+        ax.annotate(f"{values[0, 0]:.3g}", (0.0, 0.0), (5, 5), textcoords="offset points", fontsize=7, color=COLORS[0])
+        for label, row in points.iterrows():
+            ax.plot(row["cf_d"], row["cf_y"], "D", color="black", markersize=4)
+            ax.annotate(literal(str(label)), (row["cf_d"], row["cf_y"]), (4, 4), textcoords="offset points")
+        ax.set_xlim(0.0, limit)
+        ax.set_ylim(0.0, limit)
+        side = "lower" if above else "upper"
+        kind = f"{side} {1 - found.alpha:.4g} confidence bound" if confidence else f"{side} bound"
+        ax.set_title(literal(f"{name}: {kind}"))
+        ax.set_xlabel("cf_d: share of the variation of alpha from the confounder")
+        ax.set_ylabel("cf_y: share of the outcome's residual variance")
     return ax
 
 
