@@ -1,7 +1,8 @@
-"""The `deepdml` command: fit a formula to a file, and a demonstration on real data."""
+"""The `deepdml` command: fit a formula to a file, replication packages, and a demonstration on real data."""
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -280,6 +281,86 @@ def demo(seed: int, no_progress: bool) -> None:
                 raw=1000 * (means[1] - means[0]),
             )
         )
+
+
+@main.group()
+def replicate() -> None:
+    """Replication packages: write one from saved fits, verify one, look for what data editors ask about."""
+
+
+@replicate.command("write")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("data", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("fits", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--metadata", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="JSON: title, authors, ..."
+)
+@click.option("--parquet", is_flag=True, help="Keep the data as parquet instead of CSV.")
+@click.option("--hashes", is_flag=True, help="Ask the package index for the hashes of requirements.txt.")
+@click.option("--overwrite", is_flag=True, help="Replace a package that stands there unchanged.")
+def replicate_write(
+    folder: Path,
+    data: Path,
+    fits: tuple[Path, ...],
+    metadata: Path | None,
+    parquet: bool,
+    hashes: bool,
+    overwrite: bool,
+) -> None:
+    """Write to FOLDER a package of the table in DATA and of FITS (files of --save), called Table 1, Table 2, ..."""
+    with _one_line_messages():
+        from deepdml import replication
+        from deepdml.results import load
+
+        replication.write_package(
+            folder,
+            {f"Table {number}": load(path) for number, path in enumerate(fits, start=1)},
+            data=read_data(data),
+            metadata=None if metadata is None else _read_json(metadata),
+            form="parquet" if parquet else "csv",
+            hashes=hashes,
+            overwrite=overwrite,
+        )
+        click.echo(f"package written to {folder}; its README lists what is left to fill")
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path.name!r} cannot be read as JSON: {error}") from error
+
+
+@replicate.command("verify")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--rerun", is_flag=True, help="Also run the package's master script, which trains again, and compare.")
+def replicate_verify(folder: Path, rerun: bool) -> None:
+    """Check the package in FOLDER: files, tables, versions. One line for each failure, and exit code 1."""
+    with _one_line_messages():
+        from deepdml import replication
+
+        found = replication.verify(folder, rerun=rerun)
+        for line in found.checks:
+            click.echo(line)
+        for line in found.failures:
+            click.echo(f"Error: {line}", err=True)
+        if not found.ok:
+            raise click.exceptions.Exit(1)
+
+
+@replicate.command("lint")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def replicate_lint(folder: Path) -> None:
+    """Look in FOLDER for absolute paths, empty or double files, personal data and undeclared imports."""
+    with _one_line_messages():
+        from deepdml import replication
+
+        findings = replication.lint(folder)
+        for finding in findings:
+            click.echo(str(finding), err=True)
+        if findings:
+            raise click.exceptions.Exit(1)
+        click.echo("nothing to ask about")
 
 
 def _demo_data() -> pd.DataFrame:

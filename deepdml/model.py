@@ -243,6 +243,7 @@ class DeepDML:
         from deepdml.learn.problem import LearnOptions
         from deepdml.learn.progress import Progress
         from deepdml.results import make_results
+        from deepdml.results.recipe import record_call
 
         check_device(device)
         keywords = covariance_keywords(cov_type, cov_kwds)
@@ -272,6 +273,20 @@ class DeepDML:
             Progress(progress, n_folds, repetitions) as report,
         ):
             fitted = fit(data, self.family, options, n_folds=n_folds, n_rep=repetitions, seed=seed, report=report)
+        recipe = record_call(
+            options,
+            formula=self.formula,
+            family=self.family,
+            weights=self._weights,
+            missing=self._missing,
+            treatment=treatment,
+            n_folds=n_folds,
+            n_rep=repetitions,
+            cov_type=cov_type,
+            cov_kwds=cov_kwds,
+            use_t=use_t,
+            seed=seed,
+        )
         return make_results(
             data,
             self.family,
@@ -283,6 +298,7 @@ class DeepDML:
             keywords,
             self,
             bool(use_t),
+            recipe,
         )
 
 

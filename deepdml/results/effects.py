@@ -18,6 +18,7 @@ from deepdml.results.columns import UserColumns
 from deepdml.results.estimation import Estimates, Part, conditional_effects, estimate, estimate_estimands
 from deepdml.results.fit import Fit
 from deepdml.results.policy import Policy, learn_trees
+from deepdml.results.recipe import Recorded, note, recorded
 
 if TYPE_CHECKING:
     from deepdml.results.results import Results
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 Float = NDArray[np.float64]
 
 
-class Effects:
+class Effects(Recorded):
     """The methods of Results that report other numbers of the same fit; nothing is trained again."""
 
     _fit: Fit
@@ -35,6 +36,7 @@ class Effects:
 
     # Estimands
 
+    @recorded
     def estimate(
         self,
         estimands: Estimand
@@ -68,6 +70,7 @@ class Effects:
         spec = replace(self._estimates.spec, df=None)
         return self._with(*estimate_estimands(self._fit, parts, spec, self._columns(data, context)))
 
+    @recorded
     def get_margeff(
         self,
         at: str = "overall",
@@ -101,6 +104,7 @@ class Effects:
 
     # Heterogeneity
 
+    @recorded
     def gate(self, by: object, of: str | None = None, *, data: object = None) -> Results:
         """Return the average effect in each group of rows, as Results.
 
@@ -117,6 +121,7 @@ class Effects:
         z, names = projection.group_regressors(self._columns(data), by)
         return self._projected(z, names, j, by if isinstance(by, str) else "groups")
 
+    @recorded
     def blp(self, formula: str, of: str | None = None, *, data: object = None) -> Results:
         """Return the best linear projection of the effect on functions of covariates, as Results.
 
@@ -131,6 +136,7 @@ class Effects:
         z, names = projection.formula_regressors(self._columns(data), formula)
         return self._projected(z, names, j, formula)
 
+    @recorded
     def calibration(self, of: str | None = None, *, data: object = None) -> Results:
         """Return the projection of the effect on its own cross-fitted prediction.
 
@@ -164,6 +170,7 @@ class Effects:
             raise OptionError(f"{formula!r} has nothing but an intercept; name covariates.")
         return res.wald_test(np.eye(len(res.params))[slopes])
 
+    @recorded
     def sorted_effects(self, n_groups: int = 5, of: str | None = None, *, data: object = None) -> Results:
         """Return the average effect in groups of equal size, sorted by the cross-fitted prediction of the effect.
 
@@ -177,6 +184,7 @@ class Effects:
         z, names = ranking.quantile_groups(rank, n_groups)
         return self._projected(z, names, j, "sorted effects")
 
+    @recorded
     def most_and_least_affected(
         self, formula: str, share: float = 0.2, of: str | None = None, *, data: object = None
     ) -> Results:
@@ -197,6 +205,7 @@ class Effects:
         labels = tuple(f"{name}: {part}" for name in names for part in ("most", "least", "most - least"))
         return self._from_psi(psi, labels, j, "most and least affected")
 
+    @recorded
     def rank_curve(
         self,
         shares: Sequence[float] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
@@ -253,6 +262,7 @@ class Effects:
         values = [chosen * reward, (effects > cost) * reward, reward, (chosen - 1) * reward]
         labels = ("tree", "effect above cost", "everyone", "tree - everyone")
         value = self._from_psi(np.stack(values, axis=-1), labels, j, f"policy, cost {cost:g}")
+        note(value, self, "policy", {"cost": cost, "of": of, "on": on}, take="value")
         return Policy(whole, pd.Series(whole.decide(z), index=pd.Index(rows.index), name="treat"), value)
 
     # Shared steps

@@ -18,6 +18,7 @@ from deepdml.results.bootstrap import Bootstrap
 from deepdml.results.estimation import CovarianceSpec, covariance_spec, estimate
 from deepdml.results.plots.sensitivity import draw_sensitivity
 from deepdml.results.projection import choose
+from deepdml.results.recipe import Recorded, recorded
 from deepdml.results.sensitivity import Elements, Sensitivity
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ Adjustment = Literal[
 ]
 
 
-class Inferences:
+class Inferences(Recorded):
     """The methods of Results on covariances, tests and assumptions; nothing is trained again."""
 
     _fit: Any
@@ -50,6 +51,7 @@ class Inferences:
     _psi: Any
     _results: Any
 
+    @recorded
     def get_robustcov_results(
         self,
         cov_type: str = "HC1",

@@ -18,6 +18,7 @@ from deepdml.results.columns import UserColumns
 from deepdml.results.diagnostics import dimension_notes, regularization_notes, signal_note
 from deepdml.results.estimation import covariance_spec, estimate_estimands
 from deepdml.results.fit import collect
+from deepdml.results.recipe import Recipe
 from deepdml.results.results import Results
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def make_results(
     cov_kwds: CovarianceKeywords | dict[str, Any] | None = None,
     model: object = None,
     use_t: bool = False,
+    recipe: Recipe | None = None,
 ) -> Results:
     """Return the Results of a fit: the average coefficient with its covariance.
 
@@ -60,6 +62,8 @@ def make_results(
         The model; only handed on as `Results.model`.
     use_t : bool
         Whether tests use the t distribution.
+    recipe : Recipe, optional
+        The call that fitted, so that a replication package can repeat it.
 
     Returns
     -------
@@ -89,4 +93,6 @@ def make_results(
         warnings.warn(left[0], FitWarning, stacklevel=2)
     spec = covariance_spec(fit, cov_type, keywords, use_t)
     estimates = estimate_estimands(fit, [AverageCoefficient()], spec, UserColumns(fit, None))[1]
-    return Results(fit, AverageCoefficient(), estimates, model)
+    results = Results(fit, AverageCoefficient(), estimates, model)
+    results._recipe = recipe
+    return results

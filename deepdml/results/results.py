@@ -287,6 +287,7 @@ class Results(Figures, Inferences, MarginalEffects, ResultsWrapper):  # type: ig
         self._fit = self._fit.without_rows()
         self._estimates = self._estimates.without_rows()
         self._model = None
+        self._recipe = self._recipe and self._recipe.without_rows()
         for name in ("groups", "time"):
             self._results.cov_kwds.pop(name, None)
 
@@ -302,9 +303,10 @@ class Results(Figures, Inferences, MarginalEffects, ResultsWrapper):  # type: ig
             Whether to leave out the arrays by row.
         """
         if remove_data:
-            storage.save(fname, self._fit.without_rows(), self._estimand, self._estimates.without_rows())
+            recipe = self._recipe and self._recipe.without_rows()
+            storage.save(fname, self._fit.without_rows(), self._estimand, self._estimates.without_rows(), recipe)
         else:
-            storage.save(fname, self._fit, self._estimand, self._estimates)
+            storage.save(fname, self._fit, self._estimand, self._estimates, self._recipe)
 
     @classmethod
     def load(cls, fname: Path | IO[bytes]) -> Results:

@@ -38,6 +38,7 @@ from deepdml.learn.influence import (
 from deepdml.results import plain
 from deepdml.results.estimation import CovarianceSpec, Estimates
 from deepdml.results.fit import Fit, Rows
+from deepdml.results.recipe import Recipe
 
 if TYPE_CHECKING:
     from deepdml.results.results import Results
@@ -74,22 +75,24 @@ _ROW_ARRAYS = ("y", "t", "weights", "groups", "treatment", "rows", "folds")
 _PIECES = ("theta", "score", "lambda_inverse")
 
 
-def save(target: Path | IO[bytes], fit: Fit, estimand: Estimand, estimates: Estimates) -> None:
+def save(
+    target: Path | IO[bytes], fit: Fit, estimand: Estimand, estimates: Estimates, recipe: Recipe | None = None
+) -> None:
     """Write a Results' parts; a file on disk appears whole or not at all.
 
     Parameters
     ----------
     target : path or binary file
-    fit, estimand, estimates
+    fit, estimand, estimates, recipe
         The parts.
     """
     if hasattr(target, "write"):
-        _write(target, fit, estimand, estimates)
+        _write(target, fit, estimand, estimates, recipe)
         return
     path = FilePath(target)
     partial = path.with_name(path.name + ".part")
     try:
-        _write(partial, fit, estimand, estimates)
+        _write(partial, fit, estimand, estimates, recipe)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -131,7 +134,9 @@ def _load(handle: IO[bytes], shown: str) -> Results:
             names = [name for name in archive.namelist() if name.startswith("arrays/")]
             arrays = {name.removeprefix("arrays/").removesuffix(".npy"): _read_array(archive, name) for name in names}
             nets = _read_nets(archive, meta)
-        return Results(_fit(meta, arrays, nets), from_dict(meta["estimand"]), _estimates(meta, arrays))
+        results = Results(_fit(meta, arrays, nets), from_dict(meta["estimand"]), _estimates(meta, arrays))
+        results._recipe = _recipe(meta, arrays)
+        return results
     except ResultsFileError:
         raise
     except _DAMAGE as error:
@@ -145,8 +150,11 @@ def _load(handle: IO[bytes], shown: str) -> Results:
 # Writing
 
 
-def _write(target: Any, fit: Fit, estimand: Estimand, estimates: Estimates) -> None:
+def _write(target: Any, fit: Fit, estimand: Estimand, estimates: Estimates, recipe: Recipe | None) -> None:
     meta, arrays = _describe(fit, estimand, estimates)
+    if recipe is not None:
+        meta["recipe"] = {"call": recipe.call, "steps": recipe.steps}
+        arrays |= {f"recipe/{name}": array for name, array in recipe.arrays.items()}
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr("meta.json", json.dumps(plain.encode(meta), indent=1, allow_nan=False), zipfile.ZIP_DEFLATED)
         for name, array in arrays.items():
@@ -281,6 +289,14 @@ def _record(values: dict[str, Any]) -> FitRecord:
     nuisances = tuple(NuisanceFit(**nuisance) for nuisance in values["nuisances"])
     tuples = {key: tuple(values[key]) for key in ("hidden", "notes", "history")}
     return FitRecord(**{**values, **tuples, "nuisances": nuisances})
+
+
+def _recipe(meta: dict[str, Any], arrays: Arrays) -> Recipe | None:
+    """Return the recipe of a file; files of older versions have none."""
+    if "recipe" not in meta:
+        return None
+    kept = {name.removeprefix("recipe/"): value for name, value in arrays.items() if name.startswith("recipe/")}
+    return Recipe(meta["recipe"]["call"], tuple(meta["recipe"]["steps"]), kept)
 
 
 def _rows(meta: dict[str, Any], arrays: Arrays) -> Rows:
