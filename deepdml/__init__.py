@@ -30,7 +30,7 @@ _HOME = {
     "Profit": "deepdml.estimands",
     "WillingnessToPay": "deepdml.estimands",
 }
-_MODULES = ("errors", "simulate", "families")
+_MODULES = ("errors", "simulate", "families", "replication")
 
 __all__ = [
     "AverageCoefficient",
@@ -52,12 +52,13 @@ __all__ = [
     "families",
     "fit",
     "load",
+    "replication",
     "simulate",
     "structural_dml",
 ]
 
 if TYPE_CHECKING:
-    from deepdml import errors, families, simulate
+    from deepdml import errors, families, replication, simulate
     from deepdml.estimands import (
         AverageCoefficient,
         AverageMarginalEffect,

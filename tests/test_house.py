@@ -41,6 +41,7 @@ def in_new_process(code: str) -> str:
         "deepdml.families",
         "deepdml.inference",
         "deepdml.learn.influence",
+        "deepdml.replication",
         "deepdml.results",
         "deepdml.results.tables",
         "deepdml.simulate",

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from deepdml.errors import InferenceWarning
 from deepdml.estimands import AverageCoefficient
 from deepdml.replication.exhibits import Exhibit
+from deepdml.replication.rawdata import EXACT
 from deepdml.results import Results, load
 from deepdml.results.columns import UserColumns
 from deepdml.results.estimation import covariance_spec, estimate, estimate_estimands
@@ -139,7 +140,7 @@ def covariance_text(results: Results) -> str:
 
 def read_numbers(folder: Path, slug: str) -> tuple[list[str], Float, Float]:
     """Return names, estimates (q,) and covariance (q, q) of an exhibit from its CSV files."""
-    options: dict[str, Any] = {"index_col": 0, "float_precision": "round_trip", "keep_default_na": False}
+    options: dict[str, Any] = {"index_col": 0, "keep_default_na": False, **EXACT}
     params = pd.read_csv(folder / ARTEFACTS / slug / "params.csv", **options)
     matrix = pd.read_csv(folder / ARTEFACTS / slug / "covariance.csv", **options)
     names = [str(name) for name in params.index]

@@ -21,6 +21,10 @@ Format = Literal["csv", "parquet"]
 Arrays = dict[str, NDArray[Any]]
 ARRAYS = "data/arrays"
 
+# Options of read_csv that give back the bits to_csv wrote: pandas 3.1 does so itself and warns of being asked.
+_PANDAS = tuple(int(part) for part in pd.__version__.split(".")[:2])
+EXACT: dict[str, Any] = {} if _PANDAS >= (3, 1) else {"float_precision": "round_trip"}
+
 
 @dataclass(frozen=True, slots=True)
 class RawData:
@@ -193,7 +197,7 @@ def read_data(folder: str | Path) -> tuple[pd.DataFrame, dict[str, Any], Arrays]
     if entry["format"] == "csv":
         numeric = {c["name"]: c["type"] if _is_numeric(c["type"]) else "object" for c in entry["columns"]}
         # only an empty field is missing: "NA" may be a value
-        frame = pd.read_csv(path, dtype=numeric, keep_default_na=False, na_values=[""], float_precision="round_trip")
+        frame = pd.read_csv(path, dtype=numeric, keep_default_na=False, na_values=[""], **EXACT)
         frame = pd.DataFrame({c["name"]: _restored(frame[c["name"]], c) for c in entry["columns"]})
     else:
         frame = pd.read_parquet(path)

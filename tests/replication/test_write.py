@@ -1,0 +1,334 @@
+from __future__ import annotations
+
+import ast
+import json
+import re
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import safetensors.numpy
+
+import deepdml as dd
+from deepdml import replication
+from deepdml.errors import DataError, OptionError
+from deepdml.replication import environment
+from deepdml.replication.manifest import files_of
+from deepdml.replication.rawdata import EXACT
+
+TEMPLATE = [
+    "To be done by the author",
+    "Overview",
+    "Data Availability and Provenance Statements",
+    "Dataset list",
+    "Computational requirements",
+    "Description of programs/code",
+    "Instructions to Replicators",
+    "List of tables and programs",
+    "References",
+]
+
+
+def theta_squared(x, t, theta):
+    return theta[..., 1] ** 2
+
+
+def todo(folder: Path) -> str:
+    text = (folder / "README.md").read_text()
+    return text.split("## To be done by the author\n")[1].split("\n## ")[0]
+
+
+def test_the_package_holds_what_an_editor_asks_for(original: Path, res: dd.Results) -> None:
+    wanted = {
+        "README.md",
+        "LICENSE",
+        "CITATION.cff",
+        "run.py",
+        "config.json",
+        "environment.json",
+        "requirements.txt",
+        "exhibits.csv",
+        "data/data.csv",
+        "data/codebook.csv",
+        "data/dataset_list.csv",
+        "artefacts/fit_1/fit.deepdml",
+        "artefacts/fit_1/design.json",
+        "artefacts/fit_1/record.json",
+        "artefacts/fit_1/folds.csv",
+        "artefacts/fit_1/weights.safetensors",
+        "artefacts/table_1/psi.npy",
+        *(f"artefacts/table_{j}/{name}.csv" for j in (1, 2, 3) for name in ("params", "covariance")),
+        *(f"artefacts/table_{j}/results.deepdml" for j in (2, 3)),
+        "artefacts/table_2/psi.npy",
+        *(f"tables/table_{j}.{ending}" for j in (1, 2, 3) for ending in ("txt", "tex", "csv")),
+        f"software/deepdml-{dd.__version__}-py3-none-any.whl",
+    }
+    assert set(files_of(original)) == wanted
+    loaded = dd.load(original / "artefacts/fit_1/fit.deepdml")
+    pd.testing.assert_frame_equal(loaded.cov_params(), res.cov_params(), check_exact=True)
+    params = pd.read_csv(original / "artefacts/table_1/params.csv", index_col=0, **EXACT)
+    np.testing.assert_array_equal(params["estimate"], res.params)
+    np.testing.assert_array_equal(params["std_err"], res.bse)
+    np.testing.assert_array_equal(np.load(original / "artefacts/table_1/psi.npy")[0], res.psi)
+    folds = pd.read_csv(original / "artefacts/fit_1/folds.csv")
+    np.testing.assert_array_equal(folds["fold_1"], res._fit.rows.folds[0])
+    np.testing.assert_array_equal(folds["position"], res._fit.rows.rows)
+    weights = safetensors.numpy.load((original / "artefacts/fit_1/weights.safetensors").read_bytes())
+    assert weights.keys() == res._fit.nets.arrays.keys()
+    design = json.loads((original / "artefacts/fit_1/design.json").read_text())
+    assert design["x_names"] == list(res._fit.x_names)
+    assert (original / "tables/table_1.txt").read_text() == res.summary().as_text() + "\n"
+
+
+def test_the_readme_follows_the_template_and_says_what_is_known(original: Path, res: dd.Results) -> None:
+    text = (original / "README.md").read_text()
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == TEMPLATE
+    for known in ("Returns to training", "Ada Lovelace, Emmy Noether", "All data are publicly available.", "firms"):
+        assert known in text
+    assert f"(fit_1: {res._fit.record.seed})" in text
+    assert "[to be filled by the author]" not in text
+    assert todo(original).strip().splitlines() == [
+        "- requirements.txt holds exact versions without hashes of the archives: hashes=True was not asked for."
+    ]
+    lines = (original / "run.py").read_text().splitlines()
+    seed = int(re.search(r"set at line (\d+) of `run.py`", text)[1])
+    assert lines[seed - 1].strip().startswith("seed=")
+    for exhibit, line in re.findall(r"^\| (Table \d)\s*\| run.py\s*\|\s*(\d+)", text, re.MULTILINE):
+        assert lines[int(line) - 1].strip().startswith(f'"{exhibit}":')
+
+
+def test_what_the_author_left_out_is_listed(res: dd.Results, tmp_path: Path) -> None:
+    folder = res.replication_package(tmp_path / "a" / "package")
+    for field in ("title", "authors", "overview", "sources", "rights", "licence", "date", "contact", "labels"):
+        assert f"(metadata: {field})" in todo(folder)
+    assert "log_wage" not in todo(folder)
+    assert "y, t, x_0, x_1, region" in todo(folder)
+    assert "[to be filled by the author]" in (folder / "README.md").read_text()
+    sources = [{"name": "A survey"}]
+    other = res.replication_package(tmp_path / "b", metadata={"sources": sources, "licence": "CC0-1.0"})
+    assert "'A survey': citation, licence, access, public" in todo(other)
+    assert "creativecommons.org" in (other / "LICENSE").read_text()
+
+
+def test_licence_and_citation(original: Path) -> None:
+    assert "Copyright (c) 2026 Ada Lovelace, Emmy Noether" in (original / "LICENSE").read_text()
+    assert "BSD 3-Clause" in (original / "LICENSE").read_text()
+    citation = (original / "CITATION.cff").read_text()
+    assert '  - family-names: "Lovelace"\n    given-names: "Ada"\n' in citation
+    assert 'orcid: "https://orcid.org/0000-0002-1825-0097"' in citation
+    assert 'date-released: "2026-01-31"' in citation
+
+
+def test_codebook_and_list_of_data_sets(original: Path, frame: pd.DataFrame) -> None:
+    book = pd.read_csv(original / "data/codebook.csv", keep_default_na=False).set_index("variable")
+    assert list(book.index) == ["person", *frame.columns]
+    assert dict(book["role"]) == {
+        "person": "",
+        "y": "outcome",
+        "t": "treatment",
+        "x_0": "covariate",
+        "x_1": "covariate",
+        "region": "covariate",
+        "firm": "clusters",
+    }
+    assert book.loc["y", "label"] == "Log wage"
+    assert book.loc["y", "missing"] == 2
+    assert book.loc["region", "categories"] == "west; south; NA"
+    assert book.loc["firm", "type"] == "text"
+    assert float(book.loc["t", "maximum"]) == frame["t"].max()
+    listed = pd.read_csv(original / "data/dataset_list.csv")
+    assert listed.loc[0, "rows"] == len(frame)
+    assert listed.loc[0, "bytes"] == (original / "data/data.csv").stat().st_size
+
+
+def test_the_wheel_holds_this_deepdml(original: Path) -> None:
+    (wheel,) = (original / "software").iterdir()
+    with zipfile.ZipFile(wheel) as archive:
+        assert archive.testzip() is None
+        names = set(archive.namelist())
+        record = archive.read(f"deepdml-{dd.__version__}.dist-info/RECORD").decode()
+        assert archive.read("deepdml/model.py") == Path(dd.__file__).with_name("model.py").read_bytes()
+    assert {line.split(",")[0] for line in record.splitlines()} == names
+    assert f"./software/{wheel.name}" in (original / "requirements.txt").read_text()
+
+
+def test_the_environment_names_every_requirement(original: Path) -> None:
+    recorded = json.loads((original / "environment.json").read_text())
+    assert {"deepdml", "torch", "numpy", "pandas", "statsmodels", "patsy"} <= recorded["packages"].keys()
+    assert "pytest" not in recorded["packages"]
+    pins = (original / "requirements.txt").read_text()
+    assert f"numpy=={np.__version__}\n" in pins
+    assert "deepdml==" not in pins
+
+
+def fake_pip(code: int, install: list[dict[str, object]] | None, stderr: str = "") -> Callable[..., object]:
+    def run(command: list[str], **_: object) -> object:
+        if install is not None:
+            Path(command[command.index("--report") + 1]).write_text(json.dumps({"install": install}))
+        return type("Done", (), {"returncode": code, "stderr": stderr})
+
+    return run
+
+
+def test_hashes_come_from_the_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    def item(name: str) -> dict[str, object]:
+        return {"metadata": {"name": name}, "download_info": {"archive_info": {"hashes": {"sha256": f"<{name}>"}}}}
+
+    pins = {"deepdml": "0.1.0", "numpy": "2.0", "typing-extensions": "4.0", "torch": "2.13.0+cpu"}
+    found = [item(name) for name in ("numpy", "typing_extensions", "torch")]
+    monkeypatch.setattr(environment.subprocess, "run", fake_pip(0, found))
+    text, why = environment.requirements(pins, "software/d.whl", "abc", hashes=True)
+    assert why is None
+    assert text.splitlines() == [
+        "--extra-index-url https://download.pytorch.org/whl/cpu",
+        "./software/d.whl --hash=sha256:abc",
+        "numpy==2.0 --hash=sha256:<numpy>",
+        "typing-extensions==4.0 --hash=sha256:<typing_extensions>",
+        "torch==2.13.0+cpu --hash=sha256:<torch>",
+    ]
+    monkeypatch.setattr(environment.subprocess, "run", fake_pip(0, found[:2]))
+    text, why = environment.requirements(pins, "software/d.whl", "abc", hashes=True)
+    assert "--hash" not in text
+    assert why == "the index gives no hash for torch"
+    monkeypatch.setattr(environment.subprocess, "run", fake_pip(1, None, "x\nERROR: No matching distribution"))
+    assert "No matching distribution" in environment.requirements(pins, "d.whl", "abc", hashes=True)[1]
+
+
+# What is refused
+
+
+def test_no_data_no_package(res: dd.Results, tmp_path: Path) -> None:
+    res.save(tmp_path / "fit.deepdml")
+    loaded = dd.load(tmp_path / "fit.deepdml")
+    with pytest.raises(DataError, match=r"needs the raw data.*pass data="):
+        loaded.replication_package(tmp_path / "package")
+    assert not (tmp_path / "package").exists()
+
+
+def test_a_loaded_fit_and_its_data(res: dd.Results, frame: pd.DataFrame, tmp_path: Path) -> None:
+    res.gate("region").save(tmp_path / "gate.deepdml")
+    loaded = dd.load(tmp_path / "gate.deepdml")
+    folder = loaded.replication_package(tmp_path / "package", frame)
+    assert replication.verify(folder).ok
+    assert (
+        'fit_1(data, context, arrays)\n    return {\n        "Table 1": fit_1_results.gate(by="region"),'
+        in (folder / "run.py").read_text()
+    )
+    # the coefficients themselves are no exhibit, but the fit is there
+    assert list(dd.load(folder / "artefacts/fit_1/fit.deepdml").params.index) == ["Intercept", "t"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: f.assign(y=f["y"] + 1e-12), r"other outcome than the fit had: in 298 row\(s\), 0, 2, 4"),
+        (lambda f: f.assign(t=f["t"] * 1.5), "other treatments"),
+        (lambda f: f.assign(x_0=f["x_0"].where(f.index != 10, 0.0)), r"other covariates.*in 1 row\(s\), 10"),
+        (lambda f: f.iloc[:-1], r"other rows kept.*shape \(297,\) instead of \(298,\)"),
+    ],
+)
+def test_other_data_than_those_of_the_fit(
+    res: dd.Results, frame: pd.DataFrame, tmp_path: Path, change: Callable[..., pd.DataFrame], message: str
+) -> None:
+    other = change(frame)
+    groups = {"firm": other["firm"]}
+    assert len(groups["firm"]) == len(other)
+    with pytest.raises(DataError, match=message if len(other) == len(frame) else "rows"):
+        res.replication_package(tmp_path / "package", other)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_stands_there(res: dd.Results, package: Path, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="exists; choose another folder, or overwrite=True"):
+        res.replication_package(package)
+    res.replication_package(package, overwrite=True)
+    assert "Table 2" not in (package / "exhibits.csv").read_text()
+    (package / "notes.txt").write_text("mine")
+    with pytest.raises(OptionError, match=r"changed by hand \(notes.txt: not of the package"):
+        res.replication_package(package, overwrite=True)
+    assert (package / "notes.txt").read_text() == "mine"
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "thesis.tex").write_text("mine")
+    with pytest.raises(OptionError, match="is not a replication package"):
+        res.replication_package(home, overwrite=True)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert replication.verify(res.replication_package(empty)).ok
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"titel": "x"}, "unknown field of metadata 'titel'.*Did you mean 'title'"),
+        ({"sources": [{"nam": "x"}]}, "unknown field of sources 'nam'"),
+        ({"sources": [{"url": "x"}]}, "sources lacks something.*'name'"),
+        ({"authors": "Ada Lovelace"}, "authors is 'Ada Lovelace'; a list is needed"),
+        ({"authors": [3]}, "an entry of authors is 3"),
+        ({"licence": "GPL"}, "unknown licence in metadata 'GPL'"),
+        ({"title": 3}, "title is a int; a str is needed"),
+        ("a title", "metadata is a str"),
+    ],
+)
+def test_metadata_are_checked(res: dd.Results, tmp_path: Path, metadata: object, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        res.replication_package(tmp_path / "package", metadata=metadata)
+
+
+def test_metadata_as_an_object(res: dd.Results, tmp_path: Path) -> None:
+    metadata = replication.Metadata(title="A", authors=(replication.Author("Hopper", "Grace"),))
+    text = (res.replication_package(tmp_path / "package", metadata=metadata) / "README.md").read_text()
+    assert "Grace Hopper" in text
+
+
+@pytest.mark.parametrize(
+    ("exhibits", "message"),
+    [
+        (lambda res: {}, "exhibits is empty"),
+        (lambda res: {"Table 1": res.params}, "is a Series; Results are needed"),
+        (lambda res: {"Table 1": res.policy()}, "of a Policy pack its value"),
+        (lambda res: {"Table 1": res, "table-1": res}, "needs a name"),
+        (lambda res: {"Table 1": res.estimate(lambda x, t, theta: theta[..., 1])}, "write it with def"),
+    ],
+)
+def test_exhibits_are_checked(
+    res: dd.Results, tmp_path: Path, exhibits: Callable[[dd.Results], dict[str, object]], message: str
+) -> None:
+    with pytest.raises(OptionError, match=message):
+        res.replication_package(tmp_path / "package", exhibits=exhibits(res))
+
+
+def test_results_without_their_options_or_rows(res: dd.Results, frame: pd.DataFrame, tmp_path: Path) -> None:
+    res.save(tmp_path / "fit.deepdml")
+    old = dd.load(tmp_path / "fit.deepdml")
+    old._recipe = None  # as loaded from a file of an older version
+    with pytest.raises(OptionError, match="saved by an older version"):
+        old.replication_package(tmp_path / "package", frame)
+    res.save(tmp_path / "bare.deepdml", remove_data=True)
+    with pytest.raises(DataError, match="needs the arrays of the fit"):
+        dd.load(tmp_path / "bare.deepdml").replication_package(tmp_path / "package", frame)
+
+
+def test_an_unknown_form(res: dd.Results, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="unknown form of the data 'xlsx'"):
+        res.replication_package(tmp_path / "package", form="xlsx")
+
+
+def test_the_script_is_python_that_names_every_option(original: Path) -> None:
+    tree = ast.parse((original / "run.py").read_text())
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    (fit,) = [call for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "fit"]
+    named = {keyword.arg for keyword in fit.keywords}
+    assert {"family", "weights", "missing", "learner", "n_folds", "n_rep", "hidden", "epochs", "lr"} <= named
+    assert {"weight_decay", "ensemble", "treatment", "lambda_", "cov_type", "cov_kwds", "seed", "n_jobs"} <= named
+
+
+def test_a_function_is_kept_with_its_source(res: dd.Results, tmp_path: Path) -> None:
+    exhibits = {"Curves": res.estimate({"squared": theta_squared})}
+    folder = res.replication_package(tmp_path / "package", exhibits=exhibits)
+    script = (folder / "run.py").read_text()
+    assert "def theta_squared(x, t, theta):\n    return theta[..., 1] ** 2\n" in script
+    assert 'estimate(estimands={"squared": theta_squared})' in script
