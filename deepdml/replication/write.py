@@ -156,7 +156,7 @@ def _fill(
         write_fit(folder, label, exhibits)
     for exhibit in exhibits:
         write_exhibit(folder, exhibit, psi_file(exhibit, exhibits))
-    datasets = _write_lists(folder, exhibits, raw, script, config, metadata, built)
+    datasets = _write_lists(folder, exhibits, raw, script, config, metadata, built, context)
     points = [*to_fill(metadata), *_unlabelled(folder, metadata)]
     extra = (*script.distributions, *(["pyarrow"] if form == "parquet" else []))
     environment = describe_environment(max(e.results._fit.record.threads for e in exhibits), extra)
@@ -212,6 +212,10 @@ def _write_config(
 def _check_data(folder: Path, recipe: Recipe, fit: Fit, code: Mapping[str, Any], form: Format) -> ModelData:
     """Return the arrays that the written data give, which must be those of the fit to the bit."""
     data, context, _ = read_data(folder)
+    if len(data) != fit.n_total:
+        raise DataError(
+            f"the data have {len(data):,} rows and the fit had {fit.n_total:,}; pass the table given to fit."
+        )
     call = recipe.call
     groups = (call["cov_kwds"] or {}).get("$dict", {}).get("groups")
     built = build_data(
@@ -263,9 +267,10 @@ def _write_lists(
     config: Mapping[str, Any],
     metadata: Metadata,
     built: Mapping[str, ModelData],
+    context: Mapping[str, Any],
 ) -> pd.DataFrame:
     """Write codebook, list of data sets and exhibit map; return the list of data sets."""
-    roles = {name: role for e in exhibits for name, role in _roles(e.recipe, built[e.fit], raw).items()}
+    roles = {name: role for e in exhibits for name, role in _roles(e.recipe, built[e.fit], raw, context).items()}
     options: dict[str, Any] = {"index": False, "lineterminator": "\n"}
     codebook(raw, roles, metadata.labels).to_csv(folder / "data/codebook.csv", **options)
     entry = config["data"]
@@ -291,10 +296,10 @@ def _write_lists(
     return datasets
 
 
-def _roles(recipe: Recipe, built: ModelData, raw: RawData) -> dict[str, str]:
+def _roles(recipe: Recipe, built: ModelData, raw: RawData, context: Mapping[str, Any]) -> dict[str, str]:
     """Return what a fit uses each variable for."""
     names = [*raw.frame.columns, *raw.arrays]
-    parsed = parse_formula(recipe.call["formula"], names, raw.constants)
+    parsed = parse_formula(recipe.call["formula"], names, context)
     roles = dict.fromkeys(parsed.covariate_names, "covariate") | dict.fromkeys(parsed.treatment_names, "treatment")
     roles |= dict.fromkeys(parsed.outcome_names, "outcome") | dict.fromkeys(built.group_names, "clusters")
     weights = recipe.call["weights"]
