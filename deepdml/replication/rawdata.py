@@ -201,6 +201,9 @@ def read_data(folder: str | Path) -> tuple[pd.DataFrame, dict[str, Any], Arrays]
         frame = pd.DataFrame({c["name"]: _restored(frame[c["name"]], c) for c in entry["columns"]})
     else:
         frame = pd.read_parquet(path)
+        for c in entry["columns"]:
+            if c["type"] == "category":  # parquet keeps categories of text only
+                frame[c["name"]] = pd.Categorical(frame[c["name"]], _categories(c), ordered=c["ordered"])
     if entry["row labels"]:
         frame = frame.set_index([column for column, _ in entry["row labels"]])
         frame.index.names = [name for _, name in entry["row labels"]]
@@ -228,12 +231,16 @@ def _restored(series: pd.Series, entry: Mapping[str, Any]) -> pd.Series:
     return series.astype(kind) if kind.startswith("period") else series.astype(object)
 
 
-def _restored_categories(series: pd.Series, entry: Mapping[str, Any]) -> pd.Series:
+def _categories(entry: Mapping[str, Any]) -> pd.Index:
     categories = pd.Index(entry["categories"])
     if _is_numeric(entry["of"]):
         categories = categories.astype(entry["of"])
     elif entry["of"].startswith("datetime64"):
         categories = pd.DatetimeIndex(categories).astype(entry["of"])
+    return categories
+
+
+def _restored_categories(series: pd.Series, entry: Mapping[str, Any]) -> pd.Series:
     positions = {str(category): code for code, category in enumerate(entry["categories"])}
     codes = [positions.get(value, -1) for value in series]
-    return pd.Series(pd.Categorical.from_codes(codes, categories, ordered=entry["ordered"]))
+    return pd.Series(pd.Categorical.from_codes(codes, _categories(entry), ordered=entry["ordered"]))
