@@ -15,7 +15,7 @@ import pandas as pd
 
 from deepdml.errors import DataError, list_rows
 from deepdml.replication.environment import normal
-from deepdml.replication.manifest import MANIFEST, files_of, sha256
+from deepdml.replication.manifest import files_of, sha256
 
 _TEXT = {".py", ".r", ".do", ".jl", ".m", ".sh", ".md", ".txt", ".tex", ".json", ".toml", ".yaml", ".yml", ".ipynb"}
 _ABSOLUTE = re.compile(r"""(?:^|[\s"'`(=<\[])((?:[A-Za-z]:[\\/]|~/|/)[\w.~-]+[\\/][\w.~\\/-]*)""")
@@ -168,7 +168,7 @@ def _undeclared(folder: Path, path: Path, name: str) -> list[Finding]:
 def _declared(folder: Path) -> set[str]:
     """Return the distributions that requirements files name; of a wheel, its first part."""
     found = set()
-    for file in (MANIFEST, *files_of(folder)):
+    for file in files_of(folder):
         if re.search(r"requirements[\w.-]*\.txt$", file):
             for line in (folder / file).read_text(encoding="utf-8", errors="replace").splitlines():
                 text = line.strip().partition(" --hash")[0]

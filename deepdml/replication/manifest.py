@@ -9,7 +9,6 @@ from deepdml.errors import DataError
 
 MANIFEST = "MANIFEST.sha256"
 OUTPUT = "output"  # where the master script writes; never a part of the package
-_PASSING = {OUTPUT, "__pycache__"}
 
 
 def sha256(path: Path) -> str:
@@ -20,8 +19,9 @@ def sha256(path: Path) -> str:
 
 def files_of(folder: Path) -> list[str]:
     """Return the files of a package, relative and with forward slashes; without the manifest and what runs leave."""
-    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file() or path.is_symlink())
-    return sorted(p.as_posix() for p in found if p.as_posix() != MANIFEST and not _PASSING & set(p.parts[:-1]))
+    found = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file() or path.is_symlink()]
+    passing = {p for p in found if p.parts[0] in (MANIFEST, OUTPUT) or "__pycache__" in p.parts}
+    return sorted(p.as_posix() for p in found if p not in passing)
 
 
 def write_manifest(folder: Path) -> str:
@@ -41,7 +41,7 @@ def read_manifest(folder: Path) -> dict[str, str]:
     """
     path = folder / MANIFEST
     if not path.is_file():
-        raise DataError(f"{folder.name!r} is not a replication package: it has no {MANIFEST}.")
+        raise DataError(f"{folder.resolve().name!r} is not a replication package: it has no {MANIFEST}.")
     found = {}
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
         digest, _, name = line.partition("  ")

@@ -56,6 +56,7 @@ if __name__ == "__main__":
 """
 
 
+_RESERVED = {"exhibits", "data", "context", "arrays", "HERE", "CONFIG", "Path", "replication"}
 _ESTIMANDS = {kind.__name__ for kind in registered().values()}
 
 
@@ -132,6 +133,7 @@ class _Code:
         self._columns: dict[str, Any] = {}
         self.saved: Arrays = {}
         self.functions: dict[str, str] = {}
+        self.globals: dict[str, str] = {}
         self.imports: set[str] = set()
         self.distributions: set[str] = set()
 
@@ -195,6 +197,11 @@ class _Code:
         if "why" in found:
             raise OptionError(f"{where} uses a function that cannot be written down: {found['why']}.")
         name = found["name"]
+        for own, line in {name: "def", **_globals(found["source"])}.items():
+            if own in _RESERVED or own.startswith("fit_") or self.globals.setdefault(own, line) != line:
+                raise OptionError(
+                    f"{where} uses a function with the name {own!r}, which {NAME} has already; rename it."
+                )
         if self.functions.setdefault(name, found["source"]) != found["source"]:
             raise OptionError(f"two functions of this package are called {name!r}; rename one.")
         return name
@@ -209,6 +216,12 @@ class _Code:
             self.distributions.add(owners[0])
             return module if isinstance(value, ModuleType) else f"{module}.{attribute}"
         return self._function(source_of(value), f"the formula, as {name!r} of the context,")
+
+
+def _globals(source: str) -> dict[str, str]:
+    """Return the lines above a function that make the names it uses, by name."""
+    lines = [line for line in source.partition("def ")[0].splitlines() if line]
+    return {line.partition(" = ")[0].split(" as ")[-1].removeprefix("import "): line for line in lines}
 
 
 def is_code(value: object) -> bool:

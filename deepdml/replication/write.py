@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -103,7 +102,7 @@ def write_package(
         made.mkdir()
         _fill(made, shown, collect_data(given, outside), outside, known, form, hashes)
         if target.exists():
-            shutil.rmtree(target)
+            target.replace(Path(name) / "replaced")
         made.replace(target)
     return target
 

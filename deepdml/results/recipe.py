@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -161,7 +161,10 @@ class Recorded:
         metadata: object = None,
         *,
         exhibits: Mapping[str, Results] | None = None,
-        **options: Any,
+        context: Mapping[str, Any] | None = None,
+        form: Literal["csv", "parquet"] = "csv",
+        hashes: bool = False,
+        overwrite: bool = False,
     ) -> Path:
         """Write a folder from which a data editor reruns these results: data, program, environment, tables, README.
 
@@ -176,8 +179,14 @@ class Recorded:
             README.
         exhibits : dict, optional
             The Results of the paper by name, ``{"Table 1": res, "Table 2": res.gate("region")}``; by default this one.
-        **options
-            Of `replication.write_package`: context, form, hashes, overwrite.
+        context : dict, optional
+            Arrays and functions the formula names, after loading.
+        form : {"csv", "parquet"}
+            Of the data file.
+        hashes : bool
+            Whether requirements.txt gets the hashes of archives, for which pip asks its package index.
+        overwrite : bool
+            Whether an unchanged package in `folder` is replaced.
 
         Returns
         -------
@@ -195,7 +204,16 @@ class Recorded:
         from deepdml.replication import write_package
 
         shown = {"Table 1": self} if exhibits is None else dict(exhibits)
-        return write_package(folder, shown, data=data, metadata=metadata, **options)
+        return write_package(
+            folder,
+            shown,
+            data=data,
+            metadata=metadata,
+            context=context,
+            form=form,
+            hashes=hashes,
+            overwrite=overwrite,
+        )
 
 
 def note(made: Recorded, parent: Recorded, method: str, arguments: Mapping[str, Any], take: str | None = None) -> None:

@@ -72,6 +72,9 @@ def test_a_file_too_many(package: Path) -> None:
     (package / "output/tables").mkdir(parents=True)
     (package / "output/tables/table_1.txt").write_text("what a run writes")
     assert replication.verify(package).ok
+    (package / "data/output").mkdir()
+    (package / "data/output/hidden.csv").write_text("a")
+    assert failures(package) == ["data/output/hidden.csv: not of the package; the manifest does not list it"]
 
 
 @pytest.mark.parametrize(
@@ -269,7 +272,8 @@ def test_several_fits_with_arrays_beside_the_data(frame: pd.DataFrame, tmp_path:
         seed=1,
         **options,
     )
-    second = dd.fit("y ~ arm | x_*", frame, treatment=rng.uniform(0.4, 0.6, n), n_rep=2, seed=2, **options)
+    frame["w"] = rng.uniform(1, 2, n)
+    second = dd.fit("y ~ arm | x_*", frame, weights="w", treatment=rng.uniform(0.4, 0.6, n), n_rep=2, seed=2, **options)
     groups = {"groups": pd.DataFrame({"firm": frame["firm"], "cell": np.arange(n) % 40})}
     third = dd.fit("y ~ arm | x_*", frame, cov_type="cluster", cov_kwds=groups, seed=3, **options)
     shown = {"One": first, "Two": second, "Three": third}

@@ -6,6 +6,7 @@ import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import FunctionType
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from deepdml.replication import environment
 from deepdml.replication.manifest import files_of
 from deepdml.replication.rawdata import EXACT
 
+LEVEL = 3
 TEMPLATE = [
     "To be done by the author",
     "Overview",
@@ -34,6 +36,30 @@ TEMPLATE = [
 
 def theta_squared(x, t, theta):
     return theta[..., 1] ** 2
+
+
+def data(x, t, theta):
+    return theta[..., 1]
+
+
+def one_level(x, t, theta):
+    return LEVEL * theta[..., 1]
+
+
+def other_level():
+    """The same global name with another value, as in another module."""
+    return FunctionType(two_level.__code__, {**globals(), "LEVEL": 5}, "two_level")
+
+
+def two_level(x, t, theta):
+    return LEVEL * theta[..., 1]
+
+
+def squared_again():
+    def theta_squared(x, t, theta):
+        return theta[..., 1] * theta[..., 1]
+
+    return theta_squared
 
 
 def todo(folder: Path) -> str:
@@ -289,6 +315,9 @@ def test_metadata_as_an_object(res: dd.Results, tmp_path: Path) -> None:
         (lambda res: {"Table 1": res.params}, "is a Series; Results are needed"),
         (lambda res: {"Table 1": res.policy()}, "of a Policy pack its value"),
         (lambda res: {"Table 1": res, "table-1": res}, "needs a name"),
+        (lambda res: {"Table 1": res.estimate(data)}, "with the name 'data', which run.py has already"),
+        (lambda res: {"Table 1": res.estimate([one_level, other_level()])}, "with the name 'LEVEL', which run.py has"),
+        (lambda res: {"Table 1": res.estimate([theta_squared, squared_again()])}, "two functions.*'theta_squared'"),
         (lambda res: {"Table 1": res.estimate(lambda x, t, theta: theta[..., 1])}, "write it with def"),
     ],
 )
