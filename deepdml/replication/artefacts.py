@@ -20,7 +20,7 @@ from deepdml.replication.exhibits import Exhibit
 from deepdml.replication.rawdata import EXACT
 from deepdml.results import Results, load
 from deepdml.results.columns import UserColumns
-from deepdml.results.estimation import covariance_spec, estimate, estimate_estimands
+from deepdml.results.estimation import CovarianceSpec, estimate, estimate_estimands
 from deepdml.results.fit import Fit
 from deepdml.results.plain import encode
 from deepdml.results.recipe import Recipe
@@ -58,8 +58,7 @@ def write_fit(folder: Path, label: str, exhibits: tuple[Exhibit, ...]) -> None:
 
 def _base(fit: Fit) -> Results:
     """Return the average coefficients of a fit, where the paper shows only other estimands."""
-    spec = covariance_spec(fit, "HC1", None, True)
-    estimand, estimates = estimate_estimands(fit, [AverageCoefficient()], spec, UserColumns(fit, None))
+    estimand, estimates = estimate_estimands(fit, [AverageCoefficient()], CovarianceSpec(), UserColumns(fit, None))
     return Results(fit, estimand, estimates)
 
 

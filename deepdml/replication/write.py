@@ -12,9 +12,10 @@ from typing import Any, get_args
 import numpy as np
 import pandas as pd
 
-from deepdml.design.data import ModelData, build_data
+from deepdml.design.data import ModelData
 from deepdml.design.formula import parse_formula
 from deepdml.errors import DataError, OptionError, list_rows, unknown_option
+from deepdml.model import DeepDML
 from deepdml.replication.artefacts import psi_file, results_file, write_exhibit, write_fit
 from deepdml.replication.codebook import codebook
 from deepdml.replication.environment import describe_environment, requirements
@@ -217,14 +218,15 @@ def _check_data(folder: Path, recipe: Recipe, fit: Fit, code: Mapping[str, Any],
         )
     call = recipe.call
     groups = (call["cov_kwds"] or {}).get("$dict", {}).get("groups")
-    built = build_data(
+    model = DeepDML(
         call["formula"],
         data,
+        fit.family,
         weights=_resolved(call["weights"], recipe),
-        groups=_resolved(groups, recipe),
         missing=call["missing"],
         context={**context, **code},
     )
+    built = model.arrays if groups is None else model._build(_resolved(groups, recipe))
     rows = fit.need_rows("a package")
     pairs: dict[str, tuple[Any, Any]] = {
         "rows kept": (built.rows, rows.rows),

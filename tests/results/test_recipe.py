@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,21 @@ def test_options_that_are_automatic_are_called_so() -> None:
     assert recipe.call["epochs"] == recipe.call["weight_decay"] == "auto"
     assert (recipe.call["lr"], recipe.call["seed"], recipe.call["learner"]) == (0.1, 3, "auto")
     assert "known" not in recipe.call
+
+
+def test_every_option_of_a_fit_is_noted() -> None:
+    data = dd.simulate.authors_example(n=300, seed=1).data
+    call = dd.fit("y ~ t | x_*", data, learner="net", epochs=2, progress=False)._recipe.call
+    model, options = (set(inspect.signature(f).parameters) for f in (dd.DeepDML, dd.DeepDML.fit))
+    # the data and context stand in a package once; the threads are in the record of the fit
+    assert call.keys() == (model | options) - {"self", "data", "context", "n_jobs", "progress"}
+
+
+def test_every_method_that_returns_results_is_noted() -> None:
+    methods = {name: f for name, f in inspect.getmembers(Results, inspect.isfunction) if not name.startswith("_")}
+    returning = {name for name, f in methods.items() if f.__annotations__.get("return") == "Results"}
+    assert {"gate", "estimate", "get_robustcov_results"} <= returning
+    assert {name for name in returning if not hasattr(methods[name], "__wrapped__")} == set()
 
 
 def test_a_fit_notes_its_call() -> None:
