@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deepdml.design.columns import Column, canonical
-from deepdml.design.table import open_table
+from deepdml.design.table import from_any, open_table
 from deepdml.errors import DataError, MissingLibraryError, list_rows
 from deepdml.results.recipe import storable
 
@@ -77,8 +77,8 @@ def collect_data(data: object, context: Mapping[str, Any]) -> RawData:
     if isinstance(data, pd.DataFrame) and not data.index.equals(pd.RangeIndex(len(data))):
         frame, index = _with_labels(frame, data.index)
     held = {name: value for name, value in context.items() if not callable(value)}
-    arrays |= {name: storable(value) for name, value in held.items() if np.ndim(value)}
-    constants = {name: _scalar(value) for name, value in held.items() if not np.ndim(value)}
+    arrays |= {name: storable(from_any(name, value)) for name, value in held.items() if _is_array(value)}
+    constants = {name: _scalar(value) for name, value in held.items() if not _is_array(value)}
     return RawData(frame, index, arrays, {name: v for name, v in constants.items() if _is_plain(v)})
 
 
@@ -115,6 +115,10 @@ def _with_labels(frame: pd.DataFrame, index: pd.Index) -> tuple[pd.DataFrame, tu
         for name in columns
     }
     return pd.concat([pd.DataFrame(made), frame], axis=1), tuple(zip(columns, names, strict=True))
+
+
+def _is_array(value: Any) -> bool:
+    return hasattr(value, "__len__") and not isinstance(value, str) and getattr(value, "shape", None) != ()
 
 
 def _scalar(value: Any) -> Any:

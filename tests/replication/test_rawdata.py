@@ -108,6 +108,21 @@ def test_other_libraries(tmp_path: Path, library: str) -> None:
     assert context.keys() == ({"X"} if library == "dict" else set())
 
 
+def test_a_context_in_arrow_or_in_a_file(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    values = np.arange(6.0).reshape(3, 2)
+    np.save(tmp_path / "mapped.npy", values)
+    context = {
+        "mapped": np.load(tmp_path / "mapped.npy", mmap_mode="r"),
+        "lists": pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), 2),
+        "knots": [1.0, 2.0],
+    }
+    _, back = there_and_back({"y": [1.0, 2.0, 3.0]}, tmp_path / "a", "csv", **context)
+    np.testing.assert_array_equal(back["mapped"], values)
+    np.testing.assert_array_equal(back["lists"], values)
+    np.testing.assert_array_equal(back["knots"], [1.0, 2.0])
+
+
 def test_what_no_file_holds(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="several columns called a"):
         collect_data(pd.DataFrame([[1, 2]], columns=["a", "a"]), {})

@@ -37,6 +37,7 @@ def test_options_that_are_automatic_are_called_so() -> None:
     assert "known" not in recipe.call
 
 
+@pytest.mark.filterwarnings("ignore::deepdml.errors.DeepDMLWarning")  # without a seed, any of them may come
 def test_every_option_of_a_fit_is_noted() -> None:
     data = dd.simulate.authors_example(n=300, seed=1).data
     call = dd.fit("y ~ t | x_*", data, learner="net", epochs=2, progress=False)._recipe.call
@@ -52,6 +53,7 @@ def test_every_method_that_returns_results_is_noted() -> None:
     assert {name for name in returning if not hasattr(methods[name], "__wrapped__")} == set()
 
 
+@pytest.mark.filterwarnings("ignore::deepdml.errors.DeepDMLWarning")  # as above
 def test_a_fit_notes_its_call() -> None:
     data = dd.simulate.authors_example(n=300, seed=1).data
     groups = pd.Series(np.arange(300) % 30, name="firm")
