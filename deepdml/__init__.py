@@ -30,7 +30,7 @@ _HOME = {
     "Profit": "deepdml.estimands",
     "WillingnessToPay": "deepdml.estimands",
 }
-_MODULES = ("errors", "simulate", "families", "replication")
+_MODULES = ("embed", "errors", "families", "leakage", "replication", "simulate")
 
 __all__ = [
     "AverageCoefficient",
