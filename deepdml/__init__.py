@@ -47,10 +47,12 @@ __all__ = [
     "Results",
     "Table",
     "WillingnessToPay",
+    "embed",
     "errors",
     "etable",
     "families",
     "fit",
+    "leakage",
     "load",
     "replication",
     "simulate",
@@ -58,7 +60,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from deepdml import errors, families, replication, simulate
+    from deepdml import embed, errors, families, leakage, replication, simulate
     from deepdml.estimands import (
         AverageCoefficient,
         AverageMarginalEffect,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from deepdml.design.data import ModelData, add_groups, build_data
-from deepdml.errors import DataError, unknown_option
+from deepdml.errors import DataError, OptionError, unknown_option
 from deepdml.families import Family, resolve_family
 from deepdml.options import (
     Auto,
@@ -300,6 +300,15 @@ class DeepDML:
             bool(use_t),
             recipe,
         )
+
+    def refit(self, data: Any, **options: Any) -> Results:
+        """Fit the same model to other data, with the options of `fit`; weights by column, not by position."""
+        if self._weights is not None and not isinstance(self._weights, str):
+            raise OptionError("weights were given by position and need not fit other data; name a column instead.")
+        model = type(self)(
+            self.formula, data, self.family, weights=self._weights, missing=self._missing, context=self._context
+        )
+        return model.fit(**options)
 
 
 def fit(

@@ -30,6 +30,8 @@ DESIGNS: dict[str, Callable[..., Simulated]] = {
     "authors": simulate.authors_example,
     "authors randomized": partial(simulate.authors_example, randomized=True),
     "latent factors": simulate.latent_factors,
+    "leaky text": simulate.leaky_text,
+    "leaky text that confounds": partial(simulate.leaky_text, confounding=0.7),
     "digits": simulate.digits,
     "smooth overdispersed": partial(simulate.smooth, family="poisson", dispersion=1.0),
     "binary logit": partial(simulate.binary, family="logit"),
@@ -118,8 +120,9 @@ def test_same_seed_same_draw_and_no_global_state(design: Callable[..., Simulated
 @every_design
 def test_formula_names_the_columns(design: Callable[..., Simulated]) -> None:
     draw = design(n=400, seed=1)
-    outcome, treatment, prefix = re.fullmatch(r"(\w+) ~ (.+) \| (\w+_)\*", draw.formula).groups()
-    covariates = draw.data.filter(regex=f"^{prefix}[0-9]+$")
+    outcome, treatment, globs = re.fullmatch(r"(\w+) ~ (.+) \| (\w+_\*(?: \+ \w+_\*)*)", draw.formula).groups()
+    prefixes = "|".join(re.findall(r"\w+_", globs))
+    covariates = draw.data.filter(regex=f"^({prefixes})[0-9]+$")
     assert draw.data.columns[0] == outcome
     assert all(name in draw.data for name in re.findall(r"\w{3,}|^t$", treatment))
     assert draw.data.columns.is_unique
@@ -304,3 +307,20 @@ def test_simulated_checks_its_shapes() -> None:
     draw = simulate.waves(n=10, seed=1)
     with pytest.raises(OptionError, match="theta has shape"):
         Simulated(draw.data, draw.formula, draw.family, draw.theta[:5], draw.truth, draw.oracle_psi)
+
+
+@pytest.mark.parametrize(("leak", "expected"), [(0.0, 0.5), (1.0, 0.921), (2.0, 0.998)])
+def test_the_leak_of_a_text_tells_the_treatment_as_its_docstring_says(leak, expected):
+    """Along its direction, orthogonal to what texts are about, the arms are N(+-leak / 2, 1/4): Phi(leak sqrt 2)."""
+    draw = simulate.leaky_text(n=20_000, seed=10, leak=leak)
+    x, t = draw.data.filter(like="emb_").to_numpy(float), draw.data["t"].to_numpy()
+    one, two = np.arange(20_000) < 10_000, np.arange(20_000) >= 10_000
+    direction = np.linalg.solve(np.cov(x[one].T), x[one & (t == 1)].mean(0) - x[one & (t == 0)].mean(0))
+    scores, t = x[two] @ direction, t[two]
+    order = np.argsort(np.argsort(scores)) + 1
+    treated = t.sum()
+    auc = (order[t == 1].sum() - treated * (treated + 1) / 2) / (treated * (len(t) - treated))
+    # three standard errors of an AUC of one half with 5,000 rows in each arm are .018
+    np.testing.assert_allclose(auc, expected, atol=0.018)
+    with pytest.raises(OptionError, match="leak=-1"):
+        simulate.leaky_text(leak=-1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
@@ -23,12 +23,15 @@ from deepdml.results.figures import Figures
 from deepdml.results.fit import Fit
 from deepdml.results.heterogeneity import describe
 from deepdml.results.inferences import Inferences
+from deepdml.results.leakage import leakage_path
 from deepdml.results.linear import LinearTests, model_info, restrictions
 from deepdml.results.prediction import predict
 from deepdml.results.summary import Summary, summarize
 
 if TYPE_CHECKING:
     from statsmodels.stats.contrast import MultiCompResult
+
+    from deepdml.leakage import LeakagePath
 
 
 Float = NDArray[np.float64]
@@ -279,6 +282,32 @@ class Results(Figures, Inferences, MarginalEffects, ResultsWrapper):  # type: ig
         """Fit of every nuisance, overlap, shares regularized, signal left in residuals, influence of single rows."""
         shares, spread = (of(self._estimates, self._fit.weights) for of in (largest_rows, disagreement))
         return Diagnostics(self._fit.record, shares, spread)
+
+    def leakage_path(
+        self,
+        data: pd.DataFrame,
+        columns: str | Sequence[str],
+        treatment: str | None = None,
+        *,
+        fit: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> LeakagePath:
+        """Fit the model again and again on covariates that reveal less and less of the treatment.
+
+        Parameters
+        ----------
+        data : DataFrame
+            As the model was fitted on; it trains anew for each strength.
+        columns : str or sequence of str
+            The embeddings: a glob or names.
+        treatment : str, optional
+            The column not to be revealed; by default the only treatment.
+        fit : mapping, optional
+            Options of `DeepDML.fit`, as the first fit had them: a Results does not keep them all.
+        **options
+            Of `deepdml.leakage.path`: method, strengths, given and others.
+        """
+        return leakage_path(self._model, data, columns, treatment, dict(fit or {}), options)
 
     # Files
 

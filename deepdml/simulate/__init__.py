@@ -15,6 +15,7 @@ state is never read. `oracle_psi` is what an estimator that knew every nuisance 
 from deepdml.simulate.confounding import binary, heteroskedastic, randomized, smooth, steps, waves
 from deepdml.simulate.draws import Simulated, oracle_psi
 from deepdml.simulate.embeddings import citations, digits, latent_factors, purchases, wages
+from deepdml.simulate.leakage import leaky_text
 from deepdml.simulate.published import (
     authors_example,
     doubleml_irm,
@@ -37,6 +38,7 @@ __all__ = [
     "farrell_liang_misra_2021",
     "heteroskedastic",
     "latent_factors",
+    "leaky_text",
     "nie_wager",
     "oracle_psi",
     "purchases",
