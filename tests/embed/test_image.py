@@ -154,7 +154,7 @@ def prepare(image):
     """Resize and scale as the weights were trained."""
     import torch
 
-    pixels = torch.tensor(np.asarray(image.resize((224, 224)), np.float32) / 255).permute(2, 0, 1)
+    pixels = torch.tensor(np.asarray(image.resize((128, 128)), np.float32) / 255).permute(2, 0, 1)
     return (pixels - torch.tensor([0.485, 0.456, 0.406])[:, None, None]) / torch.tensor([0.229, 0.224, 0.225])[
         :, None, None
     ]
@@ -169,7 +169,7 @@ def test_mobilenet_v2_tells_digits_apart():
     net.load_state_dict({name: value for name, value in state.items() if not name.startswith("classifier")})
     rows = np.flatnonzero(np.isin(digits.target, (0, 1, 7)))[:60]
     emb = dd.embed.image(
-        digits.images[rows] / 16, model=net, name="mobilenet_v2", transform=prepare, revision="224", device="cpu"
+        digits.images[rows] / 16, model=net, name="mobilenet_v2", transform=prepare, revision="128", device="cpu"
     )
     assert emb.shape == (60, 1280)
     unit = emb.to_numpy() - emb.to_numpy().mean(0)

@@ -11,7 +11,7 @@ from deepdml import simulate
 
 @pytest.fixture(scope="session")
 def leaky():
-    return simulate.leaky_text(n=1_500, seed=3)
+    return simulate.leaky_text(n=1_000, seed=3)
 
 
 @pytest.fixture(scope="session")

@@ -53,7 +53,7 @@ def test_leace_of_several_levels_and_of_a_dose(embeddings):
 @pytest.mark.parametrize("strength", [0.25, 0.5, 0.9])
 def test_the_strength_of_leace_is_the_share_that_is_gone(embeddings, treatment, strength):
     clean = dd.leakage.distill(embeddings, treatment, "leace", strength, seed=2)
-    # the noise is drawn once: its covariance with T is of the order of 1 / sqrt(1,500)
+    # the noise is drawn once: its covariance with T is of the order of 1 / sqrt(1,000)
     expected = (1 - strength) * linear_r2(embeddings, treatment)
     np.testing.assert_allclose(linear_r2(clean, treatment), expected, atol=0.05)
 
@@ -156,7 +156,7 @@ def test_a_text_keeps_a_passage(reports, encoder):
         ("leace", {"strength": 1.5}, "strength=1.5"),
         ("leace", {"encoder": len}, "do not belong"),
         ("salient", {"cross_fit": 5}, "does not apply"),
-        ("leace", {"cross_fit": 5, "learn_on": np.ones(1_500, bool)}, "pass one"),
+        ("leace", {"cross_fit": 5, "learn_on": np.ones(1_000, bool)}, "pass one"),
     ],
 )
 def test_options_that_are_refused(embeddings, treatment, method, options, message):
@@ -169,9 +169,9 @@ def test_data_that_are_refused(embeddings, treatment, reports, encoder):
         dd.leakage.distill(reports["note"], reports["t"], "leace", 1)
     with pytest.raises(DataError, match="takes a Series of texts"):
         dd.leakage.distill(embeddings, treatment, "classifier", 1, encoder=encoder)
-    with pytest.raises(DataError, match="1,499 rows and the covariates 1,500"):
+    with pytest.raises(DataError, match="999 rows and the covariates 1,000"):
         dd.leakage.distill(embeddings, treatment[:-1], "leace", 1)
-    with pytest.raises(DataError, match="needs 1,500 booleans"):
+    with pytest.raises(DataError, match="needs 1,000 booleans"):
         dd.leakage.distill(embeddings, treatment, "leace", 1, learn_on=[0, 1])
     notes = reports["note"].where(reports.index != 103)
     with pytest.raises(DataError, match=r"1 of 200 texts are missing or have no passage \(row\(s\) 103\)"):

@@ -69,14 +69,14 @@ def test_readings(embeddings, treatment, leaky):
     assert "no counterpart" in found.reading
     assert "AUC" in repr(found)
     assert "within what overlap" in dd.leakage.probe(leaky.data.filter(like="x_"), treatment).reading
-    nothing = np.random.default_rng(0).standard_normal((1_500, 3))
+    nothing = np.random.default_rng(0).standard_normal((1_000, 3))
     assert "finds nothing" in dd.leakage.probe(nothing, treatment).reading
 
 
 def test_a_kernel_finds_what_a_line_cannot():
     rng = np.random.default_rng(4)
-    x = rng.standard_normal((1_500, 2))
-    t = (np.abs(x[:, 0]) + 0.1 * rng.standard_normal(1_500) > 0.7).astype(int)
+    x = rng.standard_normal((1_000, 2))
+    t = (np.abs(x[:, 0]) + 0.1 * rng.standard_normal(1_000) > 0.7).astype(int)
     linear, kernel = (dd.leakage.probe(x, t, kind=kind).table.iloc[0] for kind in ("linear", "kernel"))
     assert linear["high"] < 0.6
     assert kernel["low"] > 0.9
