@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deepdml import embed
+from deepdml.embed import text as embed_text
 from deepdml.errors import DataError, OptionError, list_rows
 from deepdml.leakage.concept import Concept, Float, folds_of, read_matrix
 from deepdml.leakage.ridge import fit_ridge
@@ -71,7 +71,7 @@ def read_passages(texts: Any, split: Split | None) -> Passages:
 def encode(passages: Sequence[str], encoder: Any) -> Float:
     """Return the embeddings of passages, with a name that `embed.text` knows or a function."""
     if isinstance(encoder, str):
-        return read_matrix("the embeddings of passages", embed.text(list(passages), model=encoder))
+        return read_matrix("the embeddings of passages", embed_text(list(passages), model=encoder))
     if not callable(encoder):
         raise OptionError(
             "passages are compared by their embeddings; pass encoder=, a model of dd.embed.text or a function from a "
