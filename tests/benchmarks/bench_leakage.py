@@ -42,6 +42,11 @@ STUDY = {
         "salient": ({"method": "salient"}, (0.5,)),
         "no text": ({"method": "none"}, (1.0,)),
     },
+    "weak leak": {
+        "as it is": ({"method": "leace"}, (0.0,)),
+        "leace": ({"method": "leace"}, (0.5, 1.0)),
+        "inlp": ({"method": "inlp"}, (0.125, 1.0)),
+    },
     "no leak": {
         "as it is": ({"method": "leace"}, (0.0,)),
         "leace": ({"method": "leace"}, (1.0,)),
@@ -52,6 +57,7 @@ STUDY = {
 DESIGNS = {
     "leak": {"leak": 2.0, "confounding": 0.0},
     "leak and confounding": {"leak": 2.0, "confounding": 0.7},
+    "weak leak": {"leak": 1.0, "confounding": 0.0},
     "no leak": {"leak": 0.0, "confounding": 0.0},
 }
 
@@ -115,7 +121,7 @@ def table(rows: pd.DataFrame) -> str:
         fitted = part.dropna(subset="estimate")
         share = len(fitted) / len(part)
         if fitted.empty:
-            lines.append((variant, strength, part["auc"].mean(), share, *[np.nan] * 7))
+            lines.append((variant, strength, part["auc"].mean(), share, *[None] * 7))
             continue
         error = fitted["estimate"] - 1.0
         sharp = (fitted["estimate"] - fitted["oracle"]) / fitted["se"]
@@ -145,10 +151,11 @@ def table(rows: pd.DataFrame) -> str:
 
 def write(rows: pd.DataFrame) -> None:
     """Put the tables between the markers of the page."""
-    parts = [f"\n{rows.groupby('design')['draw'].nunique().min()} draws or more of each design, n = {N:,}.\n"]
+    parts = []
     for design, part in rows.groupby("design", sort=False):
         settings = ", ".join(f"{name}={value:g}" for name, value in DESIGNS[design].items())
-        parts.append(f"\n### {design[0].upper()}{design[1:]}: `leaky_text({settings})`\n\n{table(part)}\n")
+        head = f"### {design[0].upper()}{design[1:]}: `leaky_text(n={N:_}, {settings})`, {part['draw'].nunique()} draws"
+        parts.append(f"\n{head}\n\n{table(part)}\n")
     page = PAGE.read_text(encoding="utf-8")
     before, after = page.split(BEGIN)[0], page.split(END)[1]
     PAGE.write_text(f"{before}{BEGIN}\n{''.join(parts)}\n{END}{after}", encoding="utf-8")
