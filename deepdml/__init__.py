@@ -20,6 +20,8 @@ _HOME = {
     "etable": "deepdml.results.tables",
     "AverageCoefficient": "deepdml.estimands",
     "AverageMarginalEffect": "deepdml.estimands",
+    "ChoiceProbability": "deepdml.estimands",
+    "ConditionalVariance": "deepdml.estimands",
     "ConsumerWelfare": "deepdml.estimands",
     "Contrast": "deepdml.estimands",
     "DoseResponse": "deepdml.estimands",
@@ -28,6 +30,7 @@ _HOME = {
     "OddsRatio": "deepdml.estimands",
     "OptimalPrice": "deepdml.estimands",
     "Profit": "deepdml.estimands",
+    "TailProbability": "deepdml.estimands",
     "WillingnessToPay": "deepdml.estimands",
 }
 _MODULES = ("embed", "errors", "families", "leakage", "replication", "simulate")
@@ -35,6 +38,8 @@ _MODULES = ("embed", "errors", "families", "leakage", "replication", "simulate")
 __all__ = [
     "AverageCoefficient",
     "AverageMarginalEffect",
+    "ChoiceProbability",
+    "ConditionalVariance",
     "ConsumerWelfare",
     "Contrast",
     "DeepDML",
@@ -46,6 +51,7 @@ __all__ = [
     "Profit",
     "Results",
     "Table",
+    "TailProbability",
     "WillingnessToPay",
     "embed",
     "errors",
@@ -64,6 +70,8 @@ if TYPE_CHECKING:
     from deepdml.estimands import (
         AverageCoefficient,
         AverageMarginalEffect,
+        ChoiceProbability,
+        ConditionalVariance,
         ConsumerWelfare,
         Contrast,
         DoseResponse,
@@ -72,6 +80,7 @@ if TYPE_CHECKING:
         OddsRatio,
         OptimalPrice,
         Profit,
+        TailProbability,
         WillingnessToPay,
     )
     from deepdml.model import DeepDML, fit, structural_dml

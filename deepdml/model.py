@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -13,11 +13,13 @@ from deepdml.design.data import ModelData, add_groups, build_data
 from deepdml.errors import DataError, OptionError, unknown_option
 from deepdml.families import Family, resolve_family
 from deepdml.options import (
+    KINDS,
     Auto,
     covariance_keywords,
     known_propensities,
     one_of,
     positive,
+    propensities_of,
     seed_of,
     whole,
     widths,
@@ -42,7 +44,9 @@ class DeepDML:
     data : pandas, polars or pyarrow frame, or dict of arrays
         Never changed.
     family : str, deepdml family or statsmodels family
-        "gaussian" ("linear"), "logit" ("binomial") or "poisson".
+        "gaussian" ("linear"), "logit" ("binomial"), "probit", "poisson", "negbin", "zip", "gamma", "beta", "tobit",
+        "weibull", "gumbel", "gaussian_scale", "mnlogit" or "ordered_logit"; one with options, such as
+        ``families.Tobit(upper=100)``; or a loss of your own, `families.CustomLoss`.
     weights : str or (n,) array, optional
         Sampling weights: a column of `data`, or values by position.
     missing : {"drop", "raise"}
@@ -90,6 +94,7 @@ class DeepDML:
         self.family: Family = resolve_family(family)
         self._data, self._weights, self._missing, self._context = data, weights, missing, context
         self._built: ModelData | None = self._build(None)
+        self._bind(self._built)
 
     @classmethod
     def from_formula(
@@ -111,10 +116,20 @@ class DeepDML:
                 "this model was loaded or unpickled without its data; make it again from the formula and the data."
             )
         built = build_data(
-            self.formula, self._data, weights=self._weights, groups=groups, missing=self._missing, context=self._context
+            self.formula,
+            self._data,
+            weights=self._weights,
+            groups=groups,
+            missing=self._missing,
+            context=self._context,
+            categorical=self.family.categorical,
         )
         self.family.check_support(built.y, built.y_name, built.index)
         return built
+
+    def _bind(self, data: ModelData) -> Family:
+        """Return the family for these outcomes and structural columns."""
+        return self.family.for_outcome(data.y, data.event, data.y_levels).bind(data.t_names)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the user's data out of pickles: a Results carries what it computes from."""
@@ -164,7 +179,7 @@ class DeepDML:
         lr: float | Auto = "auto",
         weight_decay: float | Auto = "auto",
         ensemble: int = 1,
-        treatment: Literal["auto", "discrete", "continuous"] | ArrayLike = "auto",
+        treatment: str | Callable[[Any], ArrayLike] | ArrayLike = "auto",
         lambda_: str = "auto",
         cov_type: str = "HC1",
         cov_kwds: Mapping[str, Any] | None = None,
@@ -195,13 +210,14 @@ class DeepDML:
             Decoupled weight decay of the hidden layers; "auto" falls with the number of rows.
         ensemble : int
             Copies of every net, from different seeds, whose predictions are averaged.
-        treatment : {"auto", "discrete", "continuous"} or array
-            Model of the treatment; an array holds known propensities: one number, or (n,) for a treatment with two
-            levels (of the larger), or (n, d - 1) of the dummy columns of one with more. "auto" takes up to ten distinct
-            structural rows as levels.
+        treatment : {"auto", "discrete", "continuous"}, column, function or array
+            Model of the treatment; "auto" takes up to ten distinct structural rows as levels. Known propensities of an
+            experiment are a column of the data, a function that computes them from the data, or an array: one number,
+            or (n,) for a treatment with two levels (of the larger), or (n, d - 1) of the dummy columns of one with
+            more.
         lambda_ : str
-            How Lambda(x) is obtained: "auto", "known design", "propensity plug-in", "moments" or
-            "location-scale quadrature".
+            How Lambda(x) is obtained: "auto", "known design", "propensity plug-in", "moments",
+            "location-scale quadrature" or "hessian regression".
         cov_type : str
             "HC0", "HC1", "cluster", "cluster-crv3", "HAC", "hac-panel", "driscoll-kraay" or "conley".
         cov_kwds : dict, optional
@@ -251,7 +267,8 @@ class DeepDML:
         if keywords.groups is not None:
             data = add_groups(data, self._data, keywords.groups) or self._build(keywords.groups)
         keywords = with_columns(cov_type, keywords, self._data, data)
-        known = None if isinstance(treatment, str) else known_propensities(treatment, data)
+        given = propensities_of(treatment, self._data)
+        known = None if given is None else known_propensities(given, data)
         options = LearnOptions(
             learner=one_of("learner", learner, ("auto", "net")),
             hidden=widths(hidden),
@@ -259,9 +276,7 @@ class DeepDML:
             lr=positive("lr", lr),
             weight_decay=positive("weight_decay", weight_decay, zero=True),
             ensemble=whole("ensemble", ensemble) or 1,
-            treatment=one_of("treatment", treatment, ("auto", "discrete", "continuous"))
-            if known is None
-            else "discrete",
+            treatment="discrete" if known is not None else one_of("treatment", treatment, KINDS),
             known=known,
             lambda_=lambda_,
             device=device,
@@ -272,7 +287,8 @@ class DeepDML:
             threads(whole("n_jobs", "auto" if n_jobs is None else n_jobs)),
             Progress(progress, n_folds, repetitions) as report,
         ):
-            fitted = fit(data, self.family, options, n_folds=n_folds, n_rep=repetitions, seed=seed, report=report)
+            family = self._bind(data)
+            fitted = fit(data, family, options, n_folds=n_folds, n_rep=repetitions, seed=seed, report=report)
         recipe = record_call(
             options,
             formula=self.formula,
@@ -289,7 +305,7 @@ class DeepDML:
         )
         return make_results(
             data,
-            self.family,
+            family,
             fitted.repetitions,
             fitted.folds,
             fitted.record,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from deepdml.design.data import ModelData
 from deepdml.design.table import Table, open_table
-from deepdml.errors import DataError, OptionError, list_rows, unknown_option
+from deepdml.errors import DataError, OptionError, list_rows, near_names, unknown_option
 from deepdml.inference import CovarianceKeywords, canonical, covariance
 from deepdml.learn.treatment import distinct_rows
 
@@ -59,6 +59,35 @@ def _named(table: Table, given: object) -> object:
     # a missing whole number stands there as zero
     series = {name: pd.Series(c.values, index=table.labels).mask(c.missing) for name, c in columns.items()}
     return pd.DataFrame(series, index=table.labels)
+
+
+KINDS = ("auto", "discrete", "continuous")
+
+
+def propensities_of(treatment: Any, user_data: Any) -> ArrayLike | None:
+    """Return the known propensities that `treatment` means, or None where it names a kind of treatment.
+
+    Parameters
+    ----------
+    treatment : {"auto", "discrete", "continuous"}, another str, callable or array
+        A column of propensities, a function of the data that returns them, or they themselves.
+    """
+    if callable(treatment):
+        return cast(ArrayLike, treatment(user_data))
+    if not isinstance(treatment, str):
+        return cast(ArrayLike, treatment)
+    if treatment in KINDS:
+        return None
+    table = open_table(user_data)
+    if treatment not in table:
+        raise OptionError(
+            f"treatment={treatment!r} is none of {', '.join(map(repr, KINDS))} and no column of the data that could "
+            f"hold known propensities.{near_names(treatment, (*KINDS, *table.names))}"
+        )
+    column = table.column(treatment)
+    if column.kind != "number":
+        raise DataError(f"treatment={treatment!r} is a column of {column.kind}s; known propensities are numbers.")
+    return np.asarray(column.values, np.float64)
 
 
 def known_propensities(treatment: ArrayLike, data: ModelData) -> NDArray[np.float64]:

@@ -35,6 +35,8 @@ def draw(family: str, binary: bool = False) -> pd.DataFrame:
         "gaussian": eta + rng.standard_normal(N),
         "logit": (rng.random(N) < 1 / (1 + np.exp(-eta))) * 1.0,
         "poisson": rng.poisson(np.exp(eta)) * 1.0,
+        "negbin": rng.poisson(np.exp(eta) * rng.gamma(2.0, 0.5, N)) * 1.0,
+        "gaussian_scale": eta + np.exp(0.3 * x[:, 1]) * rng.standard_normal(N),
     }[family]
     return pd.DataFrame({"y": y, "t": t, "x0": x[:, 0], "x1": x[:, 1], "x2": x[:, 2], "g": np.arange(N) // 4})
 
@@ -42,7 +44,13 @@ def draw(family: str, binary: bool = False) -> pd.DataFrame:
 def moved(frame: pd.DataFrame, family: str, rows: object) -> pd.DataFrame:
     """Change the outcomes of some rows as much as the family allows."""
     y = frame["y"].to_numpy().copy()
-    y[rows] = {"gaussian": y[rows] + 1e3, "logit": 1 - y[rows], "poisson": y[rows] + 50}[family]
+    y[rows] = {
+        "gaussian": y[rows] + 1e3,
+        "gaussian_scale": y[rows] + 10,
+        "logit": 1 - y[rows],
+        "poisson": y[rows] + 50,
+        "negbin": y[rows] + 50,
+    }[family]
     return frame.assign(y=y)
 
 
@@ -94,6 +102,18 @@ def test_binary_treatment(family):
     frame = draw(family, binary=True)
     one, two = (
         dd.fit("y ~ t | x0 + x1", data, family, seed=3, hidden=(4,), epochs=60)
+        for data in (frame, moved(frame, family, ROW))
+    )
+    fold = one._fit.rows.folds
+    assert_kept(one, two, lambda r: fold[r] == fold[r, ROW])
+
+
+@pytest.mark.parametrize("lambda_", ["auto", "hessian regression"])
+@pytest.mark.parametrize("family", ["negbin", "gaussian_scale"])
+def test_several_indices(family, lambda_):
+    frame = draw(family, binary=True)
+    one, two = (
+        dd.fit("y ~ t | x0 + x1", data, family, seed=3, hidden=(4,), epochs=60, lambda_=lambda_)
         for data in (frame, moved(frame, family, ROW))
     )
     fold = one._fit.rows.folds

@@ -14,6 +14,7 @@ import statsmodels.api as sm
 from deepdml import DeepDML, simulate
 from deepdml.errors import MissingLibraryError, OptionError
 from deepdml.simulate import Simulated
+from deepdml.simulate.outcomes import OUTCOMES
 
 DESIGNS: dict[str, Callable[..., Simulated]] = {
     "wages": simulate.wages,
@@ -53,6 +54,8 @@ DESIGNS: dict[str, Callable[..., Simulated]] = {
 # 1 in 60.
 FOUR_SE = 4.0
 
+FAMILIES = {f"outcome {family}": partial(simulate.outcome, family=family) for family in OUTCOMES}
+every_family = pytest.mark.parametrize("design", FAMILIES.values(), ids=FAMILIES)
 every_design = pytest.mark.parametrize("design", DESIGNS.values(), ids=DESIGNS)
 
 
@@ -106,6 +109,27 @@ def test_treatment_has_the_law_that_the_oracle_psi_supposes(design: Callable[...
     trace = hessian * ratio - rows.shape[1]
     weights = np.column_stack([np.ones_like(eta), np.tanh(draw.theta)])
     assert (standard_errors(trace[:, None] * weights, np.zeros(weights.shape[1]), draw) < FOUR_SE).all()
+
+
+@every_family
+def test_families_have_the_truth_they_say(design: Callable[..., Simulated]) -> None:
+    draw = design(n=4_000, seed=3)
+    truth = np.array(list(draw.truth.values()))
+    assert (standard_errors(draw.theta, truth, draw) < FOUR_SE).all()
+    assert (standard_errors(draw.oracle_psi, truth, draw) < FOUR_SE).all()
+    # the oracle is efficient: its variance given x is the inverse information, which no other estimator beats
+    assert (draw.oracle_psi.std(0) > draw.theta.std(0)).all()
+    model = DeepDML(draw.formula, draw.data, draw.family)
+    assert list(draw.truth) == list(model.family.for_outcome(*_outcome(model)).theta_names(model.arrays.t_names))
+
+
+def _outcome(model: DeepDML) -> tuple[np.ndarray, None, tuple[object, ...]]:
+    return model.arrays.y, model.arrays.event, model.arrays.y_levels
+
+
+def test_an_unknown_family_of_outcomes_is_refused() -> None:
+    with pytest.raises(OptionError, match="Did you mean 'negbin'"):
+        simulate.outcome(n=10, family="negbn")
 
 
 @every_design

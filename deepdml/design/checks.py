@@ -8,36 +8,11 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-from deepdml.design.encoding import Encoded
-from deepdml.design.specification import Block, Source
 from deepdml.errors import DataError
 
 Float = NDArray[np.float64]
 _RANK_TOLERANCE = 1e-10  # share of a column's length, below which the other columns explain it up to rounding
 _SHARE = 1e-6  # coefficient, in units of column lengths, below which a column takes no part in a combination
-
-
-def check_outcome(outcome: Encoded, block: Block, source: Source) -> Float:
-    """Return the outcome, shape (n,).
-
-    Raises
-    ------
-    DataError
-        Unless it is one column of numbers that varies.
-    """
-    name = str(block.terms[0])
-    if outcome.categorical:
-        first = block.reads[0]
-        raise DataError(
-            f"the outcome {name!r} holds categories, not numbers. Code it as numbers, for example with "
-            f"I({first} == {str(source.column(first).values[0])!r}) for a 0/1 outcome."
-        )
-    if len(outcome.names) != 1:
-        raise DataError(f"the outcome {name!r} gives {len(outcome.names)} columns; one column of numbers is needed.")
-    y = np.ascontiguousarray(outcome.values[:, 0])
-    if y.min() == y.max():
-        raise DataError(f"the outcome {name!r} is {y[0]:g} in all {len(y):,} rows; there is nothing to explain.")
-    return y
 
 
 def check_treatments(t: Float, names: Sequence[str], terms: Mapping[str, slice]) -> None:

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from deepdml.design.assembly import Piece, assemble, chunks, column_names
 from deepdml.design.blocks import fit_steps
 from deepdml.design.calls import BlockCall, as_formulaic, call_of
-from deepdml.design.checks import check_outcome, check_treatments, check_weights, check_x_names
+from deepdml.design.checks import check_treatments, check_weights, check_x_names
 from deepdml.design.encoding import Encoded, is_storable
 from deepdml.design.formula import ParsedFormula, is_plain, parse_formula
 from deepdml.design.names import quote
+from deepdml.design.outcome import read_outcome, surv
 from deepdml.design.roles import Groups, read_groups, read_weights
 from deepdml.design.specification import Block, Design, Source
 from deepdml.design.table import open_table
@@ -61,6 +62,10 @@ class ModelData:
     design : Design
     missing : dict
         Columns with missing values, each with the number of rows.
+    event : (n,) float64 array or None
+        1 where a duration of ``Surv(time, event)`` ended, 0 where it was censored.
+    y_levels : tuple
+        Levels of a categorical outcome, whose codes y holds.
     """
 
     y: Float
@@ -80,11 +85,14 @@ class ModelData:
     treatment_names: tuple[str, ...]
     design: Design
     missing: dict[str, int] = field(default_factory=dict)
+    event: Float | None = None
+    y_levels: tuple[Any, ...] = ()
 
     def __post_init__(self) -> None:
         n = len(self.y)
         shapes: dict[str, tuple[NDArray[Any] | None, tuple[int, ...]]] = {
             "y": (self.y, (n,)),
+            "event": (self.event, (n,)),
             "t": (self.t, (n, len(self.t_names))),
             "x": (self.x, (n, len(self.x_names))),
             "rows": (self.rows, (n,)),
@@ -108,6 +116,7 @@ def build_data(
     groups: Any = None,
     missing: Literal["drop", "raise"] = "drop",
     context: Mapping[str, Any] | None = None,
+    categorical: bool = False,
 ) -> ModelData:
     """Return the arrays of a fit.
 
@@ -125,6 +134,8 @@ def build_data(
         What to do with rows in which a variable used is missing, infinite, or transformed into either.
     context : dict, optional
         Arrays, constants and functions the formula may name beside the data's columns.
+    categorical : bool
+        Whether the outcome is to be read as levels, not as numbers.
 
     Raises
     ------
@@ -149,7 +160,7 @@ def build_data(
     table = open_table(data)
     if not table.n:
         raise DataError("the data have no rows.")
-    values = dict(context or {})
+    values = {"Surv": surv, **(context or {})}
     not_in_dot = [weights] if isinstance(weights, str) else []
     parsed = parse_formula(formula, table.names, values.keys(), not_in_dot=not_in_dot)
     plan = _Plan(parsed, table, values)
@@ -163,7 +174,7 @@ def build_data(
     kept = plan.evaluate(flags)
     if missing == "raise" and len(kept.rows) < table.n:
         raise DataError(f"missing='raise', but {_describe(flags, table.labels)}. Fill them or use missing='drop'.")
-    return _collect(plan, kept, w, g, flags)
+    return _collect(plan, kept, w, g, flags, categorical)
 
 
 def add_groups(built: ModelData, data: Any, groups: Any) -> ModelData | None:
@@ -355,9 +366,11 @@ def _describe(flags: Flags, labels: NDArray[Any]) -> str:
     return f"missing or infinite: {list_rows(shown, 8)}"
 
 
-def _collect(plan: _Plan, kept: _Kept, weights: Float | None, groups: Groups | None, flags: Flags) -> ModelData:
+def _collect(
+    plan: _Plan, kept: _Kept, weights: Float | None, groups: Groups | None, flags: Flags, categorical: bool
+) -> ModelData:
     source, rows = plan.source, kept.rows
-    y = check_outcome(kept.outcome, plan.outcome, source)
+    outcome = read_outcome(kept.outcome, plan.outcome, source, rows, categorical)
     t, t_names = kept.treatments.values, kept.treatments.names
     terms = _term_columns(plan.treatments, kept.treatments.widths)
     check_treatments(t, t_names, terms)
@@ -375,7 +388,7 @@ def _collect(plan: _Plan, kept: _Kept, weights: Float | None, groups: Groups | N
     constants = {name: value for name, value in plan.outside.items() if is_storable(value)}
     design = Design(
         formula=plan.parsed.formula,
-        y_name=kept.outcome.names[0],
+        y_name=outcome.name,
         t_names=t_names,
         x_names=x_names,
         treatments=plan.treatments.fitted(kept.treatments),
@@ -386,7 +399,7 @@ def _collect(plan: _Plan, kept: _Kept, weights: Float | None, groups: Groups | N
         functions={name: value for name, value in plan.outside.items() if name not in constants},
     )
     return ModelData(
-        y=y,
+        y=outcome.y,
         t=t,
         x=x,
         y_name=design.y_name,
@@ -403,6 +416,8 @@ def _collect(plan: _Plan, kept: _Kept, weights: Float | None, groups: Groups | N
         treatment_names=raw_names,
         design=design,
         missing={name: int(missing.sum()) for name, missing in flags.items() if missing.any()},
+        event=outcome.event,
+        y_levels=outcome.levels,
     )
 
 

@@ -3,6 +3,7 @@
 from deepdml.estimands.average_coefficient import AverageCoefficient
 from deepdml.estimands.base import Columns, Estimand, Evaluation, Sample, from_dict, registered
 from deepdml.estimands.contrast import Contrast
+from deepdml.estimands.distribution import ChoiceProbability, ConditionalVariance, TailProbability
 from deepdml.estimands.dose_response import ConsumerWelfare, DoseResponse, Profit
 from deepdml.estimands.interventions import Interventions
 from deepdml.estimands.marginal_effect import AverageMarginalEffect, Elasticity
@@ -15,7 +16,9 @@ from deepdml.estimands.user_function import UserFunction
 __all__ = [
     "AverageCoefficient",
     "AverageMarginalEffect",
+    "ChoiceProbability",
     "Columns",
+    "ConditionalVariance",
     "ConsumerWelfare",
     "Contrast",
     "DoseResponse",
@@ -30,6 +33,7 @@ __all__ = [
     "Projection",
     "Sample",
     "Stack",
+    "TailProbability",
     "UserFunction",
     "WillingnessToPay",
     "from_dict",

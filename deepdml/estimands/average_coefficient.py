@@ -16,7 +16,7 @@ from deepdml.estimands.fields import Field, Terms
 @register
 @dataclass(frozen=True)
 class AverageCoefficient(Averaged):
-    """E[theta_j(X)] for each structural column, in the units of the linear predictor.
+    """E[theta_j(X)] for each structural column, in the units of the linear predictor, and each auxiliary parameter.
 
     Parameters
     ----------
@@ -32,13 +32,13 @@ class AverageCoefficient(Averaged):
     name: ClassVar[str] = "average coefficient"
 
     def labels(self, sample: Sample, q: int) -> tuple[str, ...]:
-        return tuple(name + self.suffix() for name in sample.t_names)
+        return tuple(name + self.suffix() for name in sample.names)
 
     def parts(self, sample: Sample) -> tuple[Terms, tuple[Field, ...]]:
-        d, d_theta = len(sample.t_names), sample.theta.shape[1]
+        k = sample.theta.shape[1]
 
         def terms(theta: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
             # one identity seen n times, not n identities
-            return theta[..., :d], np.broadcast_to(np.eye(d, d_theta), (*theta.shape[:-1], d, d_theta))
+            return theta, np.broadcast_to(np.eye(k), (*theta.shape[:-1], k, k))
 
         return terms, ()

@@ -31,9 +31,10 @@ class Averaged(Estimand):
 
     Parameters
     ----------
-    subset : {"treated", "untreated"}, str or (n,) array of bool, optional
-        Rows to average over: by treatment, by a condition on covariates such as ``"age > 40 and region == 'north'"``,
-        or by a mask, which must not depend on the treatment or the outcome.
+    subset : {"treated", "untreated"}, (str, value), str or (n,) array of bool, optional
+        Rows to average over: by treatment, by the value of one of several variables left of the bar as ``("treat",
+        1)``, by a condition on covariates such as ``"age > 40 and region == 'north'"``, or by a mask, which must not
+        depend on the treatment or the outcome.
     """
 
     subset: Any = field(default=None, kw_only=True)
@@ -73,6 +74,9 @@ class Averaged(Estimand):
         if isinstance(self.subset, str) and self.subset in WHO:
             place = self.group(sample, self.subset == WHO[0])
             return sample.treatments.indicator(place, sample.law, self.subset)
+        if isinstance(self.subset, tuple) and len(self.subset) == 2 and isinstance(self.subset[0], str):
+            place = sample.treatments.place(*self.subset, sample.law)
+            return sample.treatments.indicator(place, sample.law, shown(self.subset))
         chosen = sample.data.select(self.subset).astype(np.float64)
         if not chosen.any():
             raise OptionError(f"subset={shown(self.subset)!r} matches no rows.")
@@ -112,4 +116,6 @@ def _refuse_single_arms(chosen: Float, t: Float, law: DiscreteLaw, what: str) ->
 
 def shown(subset: object) -> str:
     """Return a subset for labels and messages."""
+    if isinstance(subset, tuple) and len(subset) == 2 and isinstance(subset[0], str):
+        return f"{subset[0]} = {subset[1]}"
     return subset if isinstance(subset, str) else "subset"

@@ -37,10 +37,10 @@ class Sample:
     ----------
     t : (n, d) array
         Structural rows as observed.
-    t_names : tuple of str
-        Names of the d structural columns.
-    theta : (n, d_theta) array
-        Cross-fitted coefficients; the first d belong to the structural columns.
+    names : tuple of str
+        Names of the k entries of theta.
+    theta : (n, k) array
+        Cross-fitted coefficients and auxiliary parameters.
     law : TreatmentLaw or None
         Law of the structural row given x, for conditional means over T; None where only moments were learned.
     family : Family
@@ -52,7 +52,7 @@ class Sample:
     """
 
     t: Float
-    t_names: tuple[str, ...]
+    names: tuple[str, ...]
     theta: Float
     law: TreatmentLaw | None
     family: Family

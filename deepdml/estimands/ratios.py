@@ -26,7 +26,7 @@ class OfCoefficients(Averaged):
         raise NotImplementedError
 
     def parts(self, sample: Sample) -> tuple[Terms, tuple[Field, ...]]:
-        positions = [_position(name, sample.t_names) for name in self.chosen()]
+        positions = [_position(name, sample.names) for name in self.chosen()]
         rows = np.eye(sample.theta.shape[1])[positions]
 
         def terms(theta: Float) -> tuple[Float, Float]:
@@ -181,9 +181,9 @@ class WillingnessToPay(OfCoefficients):
         ]
 
 
-def _position(name: str, t_names: tuple[str, ...]) -> int:
-    if name not in t_names:
+def _position(name: str, names: tuple[str, ...]) -> int:
+    if name not in names:
         raise OptionError(
-            f"there is no coefficient {name!r}; there are {', '.join(map(repr, t_names))}.{near_names(name, t_names)}"
+            f"there is no coefficient {name!r}; there are {', '.join(map(repr, names))}.{near_names(name, names)}"
         )
-    return t_names.index(name)
+    return names.index(name)

@@ -6,7 +6,9 @@ follow the type of their argument. So the same file trains nets and serves a loa
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+import copy
+from collections.abc import Callable
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +30,8 @@ class Family:
     aliases: ClassVar[tuple[str, ...]] = ()
     support: ClassVar[str]
     link: ClassVar[str]
+    categorical: ClassVar[bool] = False
+    """Whether the outcome is one of a few levels, coded 0, 1, ..., and not a number."""
     constant_hessian: ClassVar[bool] = False
     """Whether the hessian with respect to eta is free of eta, so that Lambda needs moments of t only."""
 
@@ -47,8 +51,12 @@ class Family:
         """Return the expected second derivative of the loss, E[d2 loss / d eta2 | t, x]."""
         raise NotImplementedError
 
-    def hessian_slope(self, eta: Array) -> Array:
-        """Return d hessian / d eta, the third derivative that drives the second-order correction."""
+    def remainder_slope(self, eta: Array) -> Array:
+        """Return 2 d hessian / d eta - E[d3 loss / d eta3 | t, x], which drives the second-order correction.
+
+        A Newton step with the hessian at an eta that errs by e falls short by half of it times the square of e. Where
+        the link is canonical, the third derivative is the hessian's and both add up to d hessian / d eta.
+        """
         raise NotImplementedError
 
     def perfect_loss(self, y: Float) -> Float:
@@ -75,6 +83,85 @@ class Family:
         """Return a finite eta close to each outcome, at which Newton's method starts."""
         raise NotImplementedError
 
+    def variance(self, eta: Array) -> Array:
+        """Return Var(y | t, x), in squared units of y."""
+        raise OptionError(
+            f"the family {self.name!r} says nothing about the variance of the outcome; choose one that does, such as "
+            "'gaussian_scale'."
+        )
+
+    def tail(self, cut: float, eta: Array) -> Array:
+        """Return P(y > cut | t, x)."""
+        raise OptionError(
+            f"the family {self.name!r} says nothing about the distribution of the outcome; choose one that does, such "
+            "as 'gaussian_scale'."
+        )
+
+    def probability(self, level: Any, eta: Array) -> Array:
+        """Return P(y = level | t, x) of one of finitely many outcomes."""
+        raise OptionError(f"the outcomes of the family {self.name!r} are no choice among a few; use TailProbability.")
+
+    def outcomes(self) -> tuple[Any, ...]:
+        """Return the levels of the outcome, for those that are a choice among a few."""
+        self.probability(None, None)
+        return ()
+
+    # The structural row and theta: one index eta = t' theta; MultiIndex has several
+
+    def theta_names(self, t_names: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the names of the entries of theta, of which the coefficients of the structural columns come first."""
+        return t_names
+
+    def bind(self, t_names: tuple[str, ...]) -> Family:
+        """Return the family for structural rows of these columns."""
+        return self
+
+    def rows(self, t: Float, one: float = 1.0) -> Float:
+        """Return the matrices A (..., r, k) with eta = A theta at structural rows t (..., d).
+
+        `one` is 1, and 0 for a move of the structural row, which leaves what is free of it in place.
+        """
+        return t[..., None, :]
+
+    def indices(self, t: Float, theta: Float, one: float = 1.0) -> Float:
+        """Return eta at structural rows (..., d) and theta (..., k); see `rows` for `one`."""
+        return np.asarray(np.einsum("...d,...d->...", t, theta))
+
+    def pull(self, t: Float, slope: Float, one: float = 1.0) -> Float:
+        """Return a derivative with respect to eta as one with respect to theta, (..., k); see `rows` for `one`."""
+        return np.asarray(slope)[..., None] * t
+
+    def slope(self, function: Callable[[Float], Float], eta: Float) -> Float:
+        """Return the derivative with respect to eta of a smooth function of it, by differences of fourth order."""
+        return difference(lambda step: function(eta + step))
+
+    def for_outcome(self, y: Float, event: Float | None, levels: tuple[Any, ...]) -> Self:
+        """Return the family for these outcomes, or raise DataError where it cannot have them.
+
+        Parameters
+        ----------
+        y : (n,) array
+            Outcomes; codes of `levels` where the family is categorical.
+        event : (n,) array or None
+            The second column of a ``Surv(time, event)`` outcome.
+        levels : tuple
+            Levels of a categorical outcome.
+        """
+        if event is not None:
+            raise DataError(
+                f"the family {self.name!r} has no censored outcomes, so Surv() cannot stand left of the '~'; use "
+                "family='weibull'."
+            )
+        return copy.copy(self)
+
+    def columns(self, y: Float, event: Float | None, t: Float) -> Float:
+        """Return the outcome as `loss` and `score` read it: (n,), or (n, c) where there is more to it than a number."""
+        return y
+
+    def options(self) -> dict[str, Any]:
+        """Return the arguments that make this family again, as JSON values."""
+        return {}
+
     def check_support(self, y: Float, y_name: str, labels: NDArray[Any]) -> None:
         """Raise DataError naming the first rows whose outcome this family cannot have."""
         bad = np.flatnonzero(~self.in_support(y))
@@ -86,7 +173,17 @@ class Family:
             )
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}()"
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.options().items())})"
+
+
+STEP = 1e-3  # of differences of fourth order: their errors are some 1e-12 in first derivatives, 1e-9 in second
+
+
+def difference(function: Callable[[float], Float]) -> Float:
+    """Return the derivative at zero of a smooth function of a step, by differences of fourth order."""
+    one = function(STEP) - function(-STEP)
+    two = function(2 * STEP) - function(-2 * STEP)
+    return np.asarray((8.0 * one - two) / (12.0 * STEP))
 
 
 _REGISTRY: dict[str, type[Family]] = {}

@@ -33,7 +33,7 @@ class Gaussian(Family):
     def hessian(self, eta: Any) -> Any:
         return ones_like(eta)
 
-    def hessian_slope(self, eta: Any) -> Any:
+    def remainder_slope(self, eta: Any) -> Any:
         return zeros_like(eta)
 
     def mean(self, eta: Any) -> Any:

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from scipy import special
-
 from deepdml.families.arrays import expit, log, softplus
-from deepdml.families.base import Family, Float, register
+from deepdml.families.base import register
+from deepdml.families.binary import Binary
 
 
 @register
-class Logit(Family):
+class Logit(Binary):
     """P(y = 1) = 1 / (1 + exp(-eta)); coefficients are log-odds. Shares in [0, 1] are allowed (fractional logit)."""
 
     name = "logit"
     aliases = ("binomial",)
-    support = "outcomes between 0 and 1"
     link = "logit"
-
-    def in_support(self, y: Float) -> NDArray[np.bool_]:
-        return (y >= 0) & (y <= 1)
 
     def loss(self, y: Any, eta: Any) -> Any:
         return softplus(eta) - y * eta
@@ -34,12 +27,9 @@ class Logit(Family):
         mean = expit(eta)
         return mean * (1.0 - mean)
 
-    def hessian_slope(self, eta: Any) -> Any:
+    def remainder_slope(self, eta: Any) -> Any:
         mean = expit(eta)
         return mean * (1.0 - mean) * (1.0 - 2.0 * mean)
-
-    def perfect_loss(self, y: Float) -> Float:
-        return np.asarray(special.entr(y) + special.entr(1.0 - y))
 
     def mean(self, eta: Any) -> Any:
         return expit(eta)
@@ -48,7 +38,7 @@ class Logit(Family):
         return self.hessian(eta)
 
     def mean_curvature(self, eta: Any) -> Any:
-        return self.hessian_slope(eta)
+        return self.remainder_slope(eta)
 
     def link_of_mean(self, mean: Any) -> Any:
         return log(mean / (1.0 - mean))

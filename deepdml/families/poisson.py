@@ -35,11 +35,18 @@ class Poisson(Family):
     def hessian(self, eta: Any) -> Any:
         return exp(eta)
 
-    def hessian_slope(self, eta: Any) -> Any:
+    def remainder_slope(self, eta: Any) -> Any:
         return exp(eta)
 
     def perfect_loss(self, y: Float) -> Float:
         return np.asarray(y - special.xlogy(y, y))
+
+    def variance(self, eta: Any) -> Any:
+        return exp(eta)
+
+    def tail(self, cut: float, eta: Any) -> Any:
+        # P(Y <= k) is an incomplete gamma function of the mean
+        return np.ones_like(eta) if cut < 0 else special.gammainc(np.floor(cut) + 1.0, np.exp(eta))
 
     def mean(self, eta: Any) -> Any:
         return exp(eta)

@@ -57,6 +57,70 @@ def differentiate(
     return values.detach().numpy().astype(np.float64), slopes.astype(np.float64)
 
 
+def loss_derivatives(
+    loss: Callable[[Tensor, Tensor], Tensor], y: Tensor, eta: Tensor, definite: bool
+) -> tuple[Tensor, Tensor]:
+    """Return first (..., r) and second derivatives (..., r, r) of a row-wise loss in its indices (..., r).
+
+    Parameters
+    ----------
+    loss : callable
+        Takes the outcome's columns and eta, and returns the loss of each row (...).
+    definite : bool
+        Whether negative eigenvalues of the second derivatives change their sign, for Newton's method.
+
+    Raises
+    ------
+    OptionError
+        For a loss of another shape, or one that cannot be differentiated twice.
+    """
+    leaf = eta.detach().clone().requires_grad_()
+    with torch.enable_grad():
+        value = _evaluated(loss, y, leaf)
+        _check_loss(value, leaf)
+        (gradient,) = torch.autograd.grad(value.sum(), leaf, create_graph=True)
+        rows = [_slope(gradient[..., j].sum(), leaf) for j in range(eta.shape[-1])]
+    second = torch.stack(rows, -2)
+    if definite:
+        values, vectors = torch.linalg.eigh(second)
+        second = (vectors * values.abs()[..., None, :]) @ vectors.transpose(-1, -2)
+    return gradient.detach(), second
+
+
+FAILURES = (RuntimeError, TypeError, ValueError, IndexError, AttributeError, KeyError)
+
+
+def _evaluated(loss: Callable[[Tensor, Tensor], Any], y: Tensor, eta: Tensor) -> Any:
+    try:
+        return loss(y, eta)
+    except FAILURES as error:
+        raise OptionError(
+            f"the loss failed ({_reason(error)}). It is called as loss(y, t, theta) with torch tensors, theta of shape "
+            f"{tuple(eta.shape)}; use torch's functions, not numpy's."
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Return what went wrong in one line."""
+    name = type(error).__name__
+    return f"{name}: {str(error).splitlines()[0].rstrip('.')}" if str(error) else name
+
+
+def _check_loss(value: Any, eta: Tensor) -> None:
+    lead = eta.shape[:-1]
+    if not isinstance(value, Tensor) or value.shape != lead:
+        shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise OptionError(
+            f"the loss returned {shape} for theta of shape {tuple(eta.shape)}; needed is one number a row, a tensor of "
+            f"shape {tuple(lead)}. Index the last axis, as in theta[..., 1], and don't sum over rows."
+        )
+    if not value.requires_grad:
+        raise OptionError(
+            "the loss does not depend on theta in a way that can be differentiated; compute it from theta with torch "
+            "operations, without comparisons, rounding, .detach() or numpy."
+        )
+
+
 def _slope(total: Tensor, source: Tensor) -> Tensor:
     """Return the derivative of a number with respect to a tensor; zeros where it was not computed from it."""
     if not total.requires_grad:
@@ -72,10 +136,8 @@ def _expanded(values: Float, lead: tuple[int, ...]) -> Tensor:
 def _call(function: Callable[..., Any], x: Tensor, t: Tensor, theta: Tensor) -> Any:
     try:
         return function(x, t, theta)
-    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, KeyError) as error:
-        reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+    except FAILURES as error:
         raise OptionError(
-            f"the function failed ({type(error).__name__}: {reason}). It is called as h(x, t, theta) with torch "
-            f"tensors of shapes {tuple(x.shape)}, {tuple(t.shape)} and {tuple(theta.shape)}; use torch's functions, "
-            "not numpy's."
+            f"the function failed ({_reason(error)}). It is called as h(x, t, theta) with torch tensors of shapes "
+            f"{tuple(x.shape)}, {tuple(t.shape)} and {tuple(theta.shape)}; use torch's functions, not numpy's."
         ) from error

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from deepdml.design.splits import SplitPlan
 from deepdml.learn.curvature import Curvature, integrate, invert
+from deepdml.learn.hessians import regress_hessian
+from deepdml.learn.indexed import IndexTask
 from deepdml.learn.influence import DiscreteLaw, Influence, LocationScaleLaw, NuisanceFit, TreatmentLaw
 from deepdml.learn.nuisances import Learned, Report, Setting, Spread, learn_nuisances, learn_spread
 from deepdml.learn.problem import LearnOptions, Problem
@@ -89,7 +92,7 @@ def _signal(setting: Setting, learned: tuple[Learned, ...], seed: np.random.Seed
     if problem.x.shape[1] == 0:
         return {}
     rows = torch.arange(len(problem.x), device=problem.x.device)
-    slope = problem.family.score(problem.outcome.y, (problem.outcome.t * learned[0].out).sum(1))
+    slope = problem.outcome.residuals(learned[0].out)
     weighted = slope if problem.weight is None else slope * problem.weight
     treated = learned[1].task.derivatives(learned[1].out, rows)[0] if len(learned) > 1 else None
     return signal_left(problem.x, weighted, treated, setting.scheme.block, seed)
@@ -109,8 +112,16 @@ def assemble(
     law = _law(setting, learned, rng)
     theta = learned[0].out.cpu().numpy()
     noise = _noise(problem, setting.options, learned[0]) if correct else None
-    curvature = _curvature(problem, law, theta, noise)
-    return _influence(problem, theta, curvature, law.nodes), curvature, law
+    regressed = problem.strategy == "hessian regression"
+    if regressed:
+        curvature = invert(regress_hessian(setting, learned[0], rng), np.zeros_like(theta))
+    else:
+        curvature = _curvature(problem, law, theta, noise)
+    if noise is not None and isinstance(problem.outcome, IndexTask):
+        spread = torch.from_numpy(noise).to(learned[0].out.device)
+        remainder = problem.outcome.remainder(learned[0].out, spread, integrated=not regressed)
+        curvature = replace(curvature, remainder=remainder.cpu().numpy())
+    return _influence(problem, learned[0].out, curvature, law.nodes), curvature, law
 
 
 def _noise(problem: Problem, options: LearnOptions, outcome: Learned) -> Float | None:
@@ -134,6 +145,8 @@ def _law(setting: Setting, learned: tuple[Learned, ...], rng: np.random.Generato
     treatment = setting.problem.treatment
     if isinstance(treatment, Levels):
         return _levels_law(setting, treatment, learned)
+    if len(learned) == 1:
+        return Law(None, None, 0.0, {})
     spread = learn_spread(setting, learned[1], rng)
     data = setting.problem.data
     names = (
@@ -191,14 +204,13 @@ def _moments(problem: Problem, treatment: Vector, mean: Float, scale: Float, spr
     return np.asarray(problem.unit.T @ moments @ problem.unit)
 
 
-def _influence(problem: Problem, theta: Float, curvature: Curvature, law: TreatmentLaw | None) -> Influence:
+def _influence(problem: Problem, out: Tensor, curvature: Curvature, law: TreatmentLaw | None) -> Influence:
     """Bring theta, score and Lambda from scaled structural rows to the user's."""
-    unit, data = problem.unit, problem.data
-    scaled = data.t @ unit
-    slope = np.asarray(problem.family.score(data.y, np.einsum("nd,nd->n", scaled, theta)))
+    unit, theta = problem.unit, out.cpu().numpy()
+    gradient = problem.outcome.gradients(out).cpu().numpy()
     return Influence(
         theta=theta @ unit.T,
-        score=(slope[:, None] * scaled + curvature.remainder) @ np.linalg.inv(unit),
+        score=(gradient + curvature.remainder) @ np.linalg.inv(unit),
         lambda_inverse=unit @ curvature.inverse @ unit.T,
         law=law,
     )

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepdml.errors import OptionError, unknown_option
-from deepdml.families.base import Family
+from deepdml.families import Family
+from deepdml.families.indices import MultiIndex
 from deepdml.learn.influence import TreatmentLaw
 from deepdml.learn.treatment import Levels, Scalar, Treatment
 
 Float = NDArray[np.float64]
-Strategy = Literal["known design", "propensity plug-in", "moments", "location-scale quadrature"]
+Strategy = Literal["known design", "propensity plug-in", "moments", "location-scale quadrature", "hessian regression"]
 
 CHUNK = 8192  # rows integrated at once
 FLOOR = 1e-3  # eigenvalues of Lambda below this share of the row's largest are raised to it
@@ -51,18 +52,16 @@ def choose_strategy(lambda_: str, family: Family, treatment: Treatment, known: b
         For an unknown strategy, or one that the treatment or the family rules out.
     """
     allowed: list[Strategy] = []
-    if isinstance(treatment, Levels):
+    if isinstance(family, MultiIndex) and not family.closed:
+        pass
+    elif isinstance(treatment, Levels):
         allowed += ["known design"] if known or len(treatment.rows) == 1 else ["propensity plug-in"]
     elif isinstance(treatment, Scalar):
         smooth: list[Strategy] = ["location-scale quadrature"]
         allowed += ["moments", *smooth] if family.constant_hessian and treatment.affine else smooth
     elif family.constant_hessian:
         allowed += ["moments"]
-    if not allowed:
-        raise OptionError(
-            f"several continuous treatments need a family whose hessian is free of theta (gaussian), not "
-            f"{family.name!r}. Use one continuous treatment, or treatments with few levels."
-        )
+    allowed += ["hessian regression"]
     if lambda_ == "auto":
         return allowed[0]
     if lambda_ not in get_args(Strategy):
@@ -87,6 +86,8 @@ def integrate(law: TreatmentLaw, family: Family, theta: Float, noise: Float | No
     unit : (d, d) array
         Maps a structural row t to the scaled one, t @ unit.
     """
+    if isinstance(family, MultiIndex):
+        return _integrate_matrices(law, family, theta, unit)
     n, d = theta.shape
     matrix, remainder = np.empty((n, d, d)), np.zeros((n, d))
     for start in range(0, n, CHUNK):
@@ -98,9 +99,24 @@ def integrate(law: TreatmentLaw, family: Family, theta: Float, noise: Float | No
         matrix[rows] = np.einsum("nm,nmd,nme->nde", heavy, nodes, nodes, optimize=True)
         if noise is not None:
             spread = np.einsum("nmd,nde,nme->nm", nodes, noise[rows], nodes, optimize=True)
-            slope = 0.5 * weights * family.hessian_slope(eta) * spread
+            slope = 0.5 * weights * family.remainder_slope(eta) * spread
             remainder[rows] = np.einsum("nm,nmd->nd", slope, nodes)
     return invert(matrix, remainder)
+
+
+def _integrate_matrices(law: TreatmentLaw, family: MultiIndex, theta: Float, unit: Float) -> Curvature:
+    """Integrate A' I(A theta) A over the law, for a family with several indices; without a remainder."""
+    n, k = theta.shape
+    matrix = np.empty((n, k, k))
+    step = max(1, CHUNK // k)
+    for start in range(0, n, step):
+        rows = slice(start, min(start + step, n))
+        nodes, weights = law.nodes(rows)
+        matrices = family.rows(nodes) @ unit
+        eta = (matrices @ theta[rows, None, :, None])[..., 0]
+        heavy = weights[..., None, None] * (family.hessian(eta) @ matrices)
+        matrix[rows] = np.einsum("nmrk,nmrl->nkl", np.broadcast_to(matrices, heavy.shape), heavy, optimize=True)
+    return invert(matrix, np.zeros_like(theta))
 
 
 def invert(matrix: Float, remainder: Float) -> Curvature:

@@ -18,7 +18,6 @@ from deepdml.design.splits import SplitPlan, make_plan
 from deepdml.errors import OptionError
 from deepdml.families.base import Family
 from deepdml.learn.crossfit import Repetition, crossfit
-from deepdml.learn.curvature import Strategy, choose_strategy
 from deepdml.learn.influence import FitRecord, Influence, NuisanceFit, TrainedNets
 from deepdml.learn.nuisances import HIDDEN
 from deepdml.learn.prediction import collect_nets
@@ -76,7 +75,6 @@ def fit(
     """
     start = time.perf_counter()
     problem = pose(data, family, options)
-    strategy = choose_strategy(options.lambda_, family, problem.treatment, options.known is not None)
     repetitions, plans = [], []
     for r, seeds in enumerate(np.random.SeedSequence(seed).spawn(n_rep)):
         plan_seed, fit_seed = seeds.spawn(2)
@@ -84,7 +82,7 @@ def fit(
         plans.append(plan)
         repetitions.append(crossfit(problem, plan, options, fit_seed, functools.partial(report, r)))
     seconds = time.perf_counter() - start
-    record = _record(problem, options, strategy, plans, repetitions, seed, seconds)
+    record = _record(problem, options, plans, repetitions, seed, seconds)
     folds = np.stack([plan.fold for plan in plans])
     return Fitted(tuple(r.influence for r in repetitions), folds, record, collect_nets(repetitions))
 
@@ -98,7 +96,6 @@ def draw_plan(problem: Problem, n_folds: int, rng: np.random.Generator) -> Split
 def _record(
     problem: Problem,
     options: LearnOptions,
-    strategy: Strategy,
     plans: list[SplitPlan],
     repetitions: list[Repetition],
     seed: int,
@@ -109,7 +106,7 @@ def _record(
     return FitRecord(
         family=problem.family.name,
         learner=options.learner,
-        strategy=strategy,
+        strategy=problem.strategy,
         treatment_model=_treatment_model(problem, options),
         n_folds=plans[0].n_folds,
         n_blocks=plans[0].n_blocks,
@@ -155,6 +152,8 @@ def _treatment_model(problem: Problem, options: LearnOptions) -> str:
         return f"known propensities, {levels}" if options.known is not None else f"propensities, {levels}"
     if isinstance(problem.treatment, Scalar):
         return "location-scale"
+    if problem.treated is None:
+        return "none: the rows' hessians are regressed"
     return "means, variances and correlations"
 
 

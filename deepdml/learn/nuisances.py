@@ -271,7 +271,7 @@ def learn_spread(setting: Setting, mean: Learned, rng: np.random.Generator) -> S
     correlation = torch.eye(v, dtype=torch.float64, device=target.device).repeat(n, 1, 1)
     weights = []
     for a in range(scheme.n_blocks):
-        inner = _within(setting, a, rng)
+        inner = within(setting, a, rng)
         inside = torch.from_numpy(scheme.block == a).to(target.device)
         residuals = target - mean.stacked.held[a]
         squares = residuals.square()
@@ -344,7 +344,7 @@ def _symmetric(upper: Tensor, v: int) -> Tensor:
     return full
 
 
-def _within(setting: Setting, a: int, rng: np.random.Generator) -> Scheme:
+def within(setting: Setting, a: int, rng: np.random.Generator) -> Scheme:
     """Return a scheme of four fits on the rows with a held-out residual for block a; they predict block a."""
     scheme, cluster = setting.scheme, setting.plan.cluster
     rows = np.flatnonzero(covered(scheme)[a])

@@ -15,6 +15,7 @@ from deepdml.learn.crossfit import Repetition
 from deepdml.learn.influence import TrainedNets
 from deepdml.learn.nuisances import Learned, Setting
 from deepdml.learn.scheme import Scheme
+from deepdml.learn.tasks import Task, Units
 from deepdml.learn.training import TrainedGroup
 from deepdml.learn.trees import TreesFit, add_trees
 
@@ -51,6 +52,13 @@ def _mix(outcome: Learned, c: int, scheme: Scheme) -> Tensor:
     weights = outcome.stacked.weights[scheme.target, c].cpu()
     mix = weights[:, None, None] * torch.eye(outcome.task.n_out, dtype=torch.float64)
     return mix if outcome.recalibration is None else mix + outcome.recalibration.mix[scheme.target, c].cpu()
+
+
+def _unit(task: Task, own: Units) -> Tensor:
+    """Return by how much every output (o,) of one net grows on its way to common units."""
+    ends = torch.tensor([0.0, 1.0], dtype=torch.float64, device=own.unit.device)[None, :, None]
+    zero, one = task.to_common(ends.expand(1, 2, task.n_out), own)[0].cpu().unbind(0)
+    return one - zero
 
 
 class _Writer:
@@ -113,7 +121,8 @@ class _Writer:
             own = fit.units.select(torch.tensor([net], device=fit.units.unit.device))
             start = task.to_common(fit.start.nets[net, :1][None], own)[0, 0].cpu()
             self.shift(start @ mix[mine].sum(0))
-            found = fit.sum_of_snapshots(net, {v: float(own.unit) * mix[v] for v in mine})
+            unit = _unit(task, own)
+            found = fit.sum_of_snapshots(net, {v: unit[:, None] * mix[v] for v in mine})
             if found is not None:
                 column, edge, leaves = found
                 self.trees.append((column.cpu(), edge.cpu(), leaves.cpu()))

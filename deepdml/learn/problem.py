@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepdml.design.data import ModelData
-from deepdml.families.base import Family
+from deepdml.families import Family
+from deepdml.families.indices import MultiIndex
+from deepdml.learn.curvature import Strategy, choose_strategy
+from deepdml.learn.indexed import IndexTask
 from deepdml.learn.tasks import LevelTask, MeanTask, OutcomeTask, Task
-from deepdml.learn.treatment import Levels, Treatment, classify
+from deepdml.learn.treatment import Levels, Scalar, Treatment, classify
 
 Float = NDArray[np.float64]
 
@@ -47,8 +50,11 @@ class Problem:
 
     Parameters
     ----------
-    unit : (d, d) array
-        Scales structural rows to unit second moment, t @ unit; then theta in the user's units is unit @ theta.
+    unit : (k, k) array
+        Scales structural rows (or a family's matrices of them) to unit second moment, t @ unit; then theta in the
+        user's units is unit @ theta.
+    strategy : str
+        How Lambda is obtained.
     outcome, treated : Task
         What is learned; `treated` is None where the design is known.
     center, spread : (v,) arrays
@@ -58,10 +64,11 @@ class Problem:
     data: ModelData
     family: Family
     treatment: Treatment
+    strategy: Strategy
     unit: Float
     x: Tensor
     weight: Tensor | None
-    outcome: OutcomeTask
+    outcome: OutcomeTask | IndexTask
     treated: Task | None
     center: Float
     spread: Float
@@ -84,13 +91,9 @@ def pose(data: ModelData, family: Family, options: LearnOptions) -> Problem:
     device = torch.device(options.device)
     kind = "discrete" if options.known is not None else options.treatment
     treatment = classify(data, kind)
-    unit = np.linalg.inv(np.linalg.cholesky(data.t.T @ data.t / len(data.t))).T
-    scaled = torch.from_numpy(data.t @ unit).to(device)
-    span = np.linalg.lstsq(scaled.cpu().numpy(), np.ones(len(data.t)), rcond=None)[0]
-    spans = np.allclose(data.t @ unit @ span, 1.0, atol=1e-8)
-    constant = torch.from_numpy(span).to(device) if spans else None
+    strategy = choose_strategy(options.lambda_, family, treatment, options.known is not None)
     weight = None if data.weights is None else torch.from_numpy(data.weights / data.weights.mean()).to(device)
-    outcome = OutcomeTask(family, torch.from_numpy(data.y).to(device), scaled, constant, weight, data.y_name)
+    outcome, unit = _outcome(data, family, weight, device)
     values = np.zeros((len(data.t), 0)) if isinstance(treatment, Levels) else treatment.values.reshape(len(data.t), -1)
     center, spread = values.mean(0), values.std(0)
     treated: Task | None = None
@@ -98,9 +101,30 @@ def pose(data: ModelData, family: Family, options: LearnOptions) -> Problem:
         if options.known is None and len(treatment.rows) > 1:
             codes = torch.from_numpy(treatment.codes).to(device)
             treated = LevelTask("treatment levels", codes, len(treatment.rows), weight)
-    else:
+    elif strategy != "hessian regression" or isinstance(treatment, Scalar):
         treated = MeanTask("treatment mean", torch.from_numpy((values - center) / spread).to(device), weight)
-    return Problem(data, family, treatment, unit, _shared(data.x).to(device), weight, outcome, treated, center, spread)
+    x = _shared(data.x).to(device)
+    return Problem(data, family, treatment, strategy, unit, x, weight, outcome, treated, center, spread)
+
+
+def _outcome(
+    data: ModelData, family: Family, weight: Tensor | None, device: torch.device
+) -> tuple[OutcomeTask | IndexTask, Float]:
+    """Return the task of the outcome, and the matrix that scales its structural rows."""
+    rows = family.rows(data.t)
+    flat = rows.reshape(-1, rows.shape[-1])
+    unit = np.linalg.inv(np.linalg.cholesky(flat.T @ flat / len(data.t))).T
+    scaled = flat @ unit
+    ones = np.zeros(rows.shape[:-1])
+    ones[:, 0] = 1.0
+    span = np.linalg.lstsq(scaled, ones.reshape(-1), rcond=None)[0]
+    spans = np.allclose(scaled @ span, ones.reshape(-1), atol=1e-8)
+    constant = torch.from_numpy(span).to(device) if spans else None
+    y = torch.from_numpy(family.columns(data.y, data.event, data.t)).to(device)
+    if isinstance(family, MultiIndex):
+        matrices = torch.from_numpy(scaled.reshape(rows.shape)).to(device)
+        return IndexTask(family, y, matrices, constant, weight, data.y_name), unit
+    return OutcomeTask(family, y, torch.from_numpy(scaled).to(device), constant, weight, data.y_name), unit
 
 
 def _shared(x: NDArray[np.float32]) -> Tensor:

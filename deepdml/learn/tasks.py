@@ -21,20 +21,24 @@ class Units:
     """Units in which each net sees its targets, from its own training rows; all of shape (s,).
 
     A net's output times `unit` plus `center` (in the direction of the constant) is in the task's common units; its loss
-    is multiplied by `multiplier`, which makes the curvature of order one.
+    is multiplied by `multiplier`, which makes the curvature of order one. `start` (s, r) are the indices of a fit
+    without regressors, for families with several.
     """
 
     center: Tensor
     unit: Tensor
     multiplier: Tensor
+    start: Tensor | None = None
 
     def select(self, nets: Tensor) -> Units:
         """Return the units of some nets."""
-        return Units(self.center[nets], self.unit[nets], self.multiplier[nets])
+        start = None if self.start is None else self.start[nets]
+        return Units(self.center[nets], self.unit[nets], self.multiplier[nets], start)
 
     def to(self, device: torch.device) -> Units:
         """Return the units on a device."""
-        return Units(self.center.to(device), self.unit.to(device), self.multiplier.to(device))
+        start = None if self.start is None else self.start.to(device)
+        return Units(self.center.to(device), self.unit.to(device), self.multiplier.to(device), start)
 
 
 class Task:
@@ -84,6 +88,11 @@ class Task:
         """Return the mean loss of a perfect fit."""
         return 0.0
 
+    def _scaled(self, values: Tensor, units: Units | None) -> Tensor:
+        if units is None:
+            return values
+        return values * units.multiplier.to(values.dtype).reshape((-1,) + (1,) * (values.dim() - 1))
+
     def _weighted(self, values: Tensor, rows: Tensor) -> Tensor:
         if self.weight is None:
             return values
@@ -121,21 +130,12 @@ class OutcomeTask(Task):
         means = torch.stack([self.y[rows].mean() for rows in train])
         zero, one = torch.zeros_like(means), torch.ones_like(means)
         if not self.family.constant_hessian:
-            self._check_variation(train)
+            refuse_constant(self.y, train, self.y_name)
             curvature = [self.family.hessian(self.family.link_of_mean(m)) for m in means]
             return Units(zero, one, 1.0 / torch.stack(curvature))
         center = means if self.constant is not None else zero
         spread = torch.stack([(self.y[rows] - c).square().mean().sqrt() for rows, c in zip(train, center, strict=True)])
         return Units(center, torch.where(spread > 0, spread, one), one)
-
-    def _check_variation(self, train: list[Tensor]) -> None:
-        for rows in train:
-            if bool((self.y[rows] == self.y[rows[0]]).all()):
-                raise DataError(
-                    f"the outcome {self.y_name!r} is {float(self.y[rows[0]]):g} in all {len(rows):,} rows that one of "
-                    "the nets trains on, so its coefficients cannot be learned there. Other outcomes are too rare for "
-                    "this sample: use more rows, or another outcome."
-                )
 
     def to_common(self, out: Tensor, units: Units) -> Tensor:
         out = out * units.unit.to(out)[:, None, None]
@@ -150,11 +150,6 @@ class OutcomeTask(Task):
             y = (y - units.center.reshape(shape)) / units.unit.reshape(shape)
         return y.to(dtype)
 
-    def _scaled(self, values: Tensor, units: Units | None) -> Tensor:
-        if units is None:
-            return values
-        return values * units.multiplier.to(values.dtype).reshape((-1,) + (1,) * (values.dim() - 1))
-
     def perfect_loss(self) -> float:
         least = torch.from_numpy(self.family.perfect_loss(self.y.cpu().numpy())).to(self.y.device)
         return float(self._weighted(least, torch.arange(len(least), device=least.device)).mean())
@@ -166,6 +161,20 @@ class OutcomeTask(Task):
         eta = (self._rows_of_t(rows, out.dtype) * out).sum(-1)
         loss = self.family.loss(self._outcome(rows, units, out.dtype), eta)
         return self._scaled(self._weighted(loss, rows), units)
+
+    def residuals(self, out: Tensor) -> Tensor:
+        """Return the derivative of every row's loss in its index, (n,), at outputs (n, d)."""
+        slope: Tensor = self.family.score(self.y, (self.t * out).sum(1))
+        return slope
+
+    def gradients(self, out: Tensor) -> Tensor:
+        """Return the unweighted derivative of every row's loss in theta, (n, d), at outputs (n, d)."""
+        return self.residuals(out)[:, None] * self.t
+
+    def hessians(self, out: Tensor) -> Tensor:
+        """Return the hessian (n, d, d) of every row's loss in theta expected given t, whose mean given x is Lambda."""
+        second: Tensor = self.family.hessian((self.t * out).sum(1))
+        return second[:, None, None] * self.t[:, :, None] * self.t[:, None, :]
 
     def derivatives(self, out: Tensor, rows: Tensor, units: Units | None = None) -> tuple[Tensor, Tensor]:
         eta = (self._rows_of_t(rows, out.dtype) * out).sum(-1)
@@ -183,6 +192,17 @@ class OutcomeTask(Task):
         gradient = self._weighted(score[..., None] * t, rows)
         curvature = self._weighted(hessian[..., None, None] * t[..., :, None] * t[..., None, :], rows)
         return self._scaled(gradient, units), self._scaled(curvature, units)
+
+
+def refuse_constant(y: Tensor, train: list[Tensor], y_name: str) -> None:
+    """Raise DataError if the outcome is the same in all the rows a net trains on."""
+    for rows in train:
+        if bool((y[rows] == y[rows[0]]).all()):
+            raise DataError(
+                f"the outcome {y_name!r} is {float(y[rows[0]]):g} in all {len(rows):,} rows that one of the nets "
+                "trains on, so its coefficients cannot be learned there. Other outcomes are too rare for this sample: "
+                "use more rows, or another outcome."
+            )
 
 
 class MeanTask(Task):

@@ -143,7 +143,7 @@ def samples(fit: Fit, columns: UserColumns) -> list[Sample]:
     """Return what an estimand may read, of each repetition."""
     rows = fit.need_rows("an estimand")
     return [
-        Sample(rows.t, fit.t_names, piece.theta, piece.law, fit.family, columns.interventions, columns)
+        Sample(rows.t, fit.theta_names, piece.theta, piece.law, fit.family, columns.interventions, columns)
         for piece in rows.repetitions
     ]
 
@@ -200,7 +200,7 @@ def _covariance(fit: Fit, psi: Float, spec: CovarianceSpec) -> CovarianceResult:
         fit.need_rows("a covariance").weights,
         spec.cov_type,
         spec.groups,
-        df=len(fit.t_names) if spec.df is None else spec.df,
+        df=len(fit.theta_names) if spec.df is None else spec.df,
         group_names=spec.group_names,
         use_correction=spec.use_correction,
         serial=spec.serial,

@@ -59,7 +59,7 @@ class Rows:
     repetitions: tuple[Influence, ...]
 
     def __post_init__(self) -> None:
-        n, d = self.t.shape
+        n = len(self.t)
         expected = {"y": (n,), "rows": (n,), "index": (n,), "folds": (len(self.repetitions), n)}
         for name, shape in expected.items():
             if getattr(self, name).shape != shape:
@@ -71,10 +71,8 @@ class Rows:
         for piece in self.repetitions:
             width = piece.theta.shape[-1]
             shapes = (piece.theta.shape, piece.score.shape, piece.lambda_inverse.shape)
-            if shapes != ((n, width), (n, width), (n, width, width)) or width < d:
-                raise DataError(
-                    f"theta, score and lambda_inverse have shapes {shapes}, which don't fit {n:,} rows and {d} columns"
-                )
+            if shapes != ((n, width), (n, width), (n, width, width)):
+                raise DataError(f"theta, score and lambda_inverse have shapes {shapes}, which don't fit {n:,} rows")
 
     @property
     def theta(self) -> Float:
@@ -125,6 +123,11 @@ class Fit:
     design: Design
     nets: TrainedNets | None
     rows: Rows | None
+
+    @property
+    def theta_names(self) -> tuple[str, ...]:
+        """Names of the entries of theta: coefficients, then auxiliary parameters."""
+        return self.family.theta_names(self.t_names)
 
     def need_rows(self, purpose: str) -> Rows:
         """Return the arrays by row, or say why they are gone."""

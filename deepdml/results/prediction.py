@@ -30,8 +30,10 @@ def predict(fit: Fit, new_data: object, which: Which, context: Mapping[str, Any]
         labels = getattr(new_data, "index", None)
         index = labels if isinstance(labels, pd.Index) else pd.RangeIndex(theta.shape[0])
     if which == "theta" or t is None:
-        return pd.DataFrame(theta[:, : len(fit.t_names)], index=index, columns=list(fit.t_names))
-    eta = np.einsum("nd,nd->n", t, theta[:, : t.shape[1]])
+        return pd.DataFrame(theta, index=index, columns=list(fit.theta_names))
+    eta = fit.family.indices(t, theta)
+    if which == "linear" and eta.ndim > 1:
+        eta = eta[:, 0]
     values = eta if which == "linear" else fit.family.mean(eta)
     return pd.Series(np.asarray(values), index=index, name=fit.y_name)
 

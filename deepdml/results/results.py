@@ -58,9 +58,9 @@ class Results(Figures, Inferences, MarginalEffects, ResultsWrapper):  # type: ig
     _wrap_attrs: ClassVar[dict[str, str]] = {"normalized_cov_params": "cov"}
 
     def __init__(self, fit: Fit, estimand: Estimand, estimates: Estimates, model: object = None) -> None:
-        terms = fit.term_columns if estimates.labels == fit.t_names else None
+        terms = fit.term_columns if _are_coefficients(fit, estimates) else None
         info = model_info(fit.design.formula, fit.y_name, estimates.labels, terms)
-        d = len(fit.t_names) if estimates.spec.df is None else estimates.spec.df
+        d = len(fit.theta_names) if estimates.spec.df is None else estimates.spec.df
         has_intercept = "Intercept" in estimates.labels
         super().__init__(LinearTests(info, estimates, nobs=fit.n, df_model=d - has_intercept, df_resid=fit.n - d))
         self.__doc__ = type(self).__doc__
@@ -222,7 +222,7 @@ class Results(Figures, Inferences, MarginalEffects, ResultsWrapper):  # type: ig
         factor_labels : list of str, optional
             Names of all levels, the reference first if there is one.
         """
-        if self._estimates.labels != self._fit.t_names:
+        if not _are_coefficients(self._fit, self._estimates):
             raise OptionError("t_test_pairwise() compares levels of a term, and these estimates are not coefficients.")
         return pairwise.t_test_pairwise(
             self._results, self._fit.term_columns, self._fit.t_names, term_name, method, alpha, factor_labels
@@ -232,10 +232,9 @@ class Results(Figures, Inferences, MarginalEffects, ResultsWrapper):  # type: ig
 
     @property
     def theta(self) -> pd.DataFrame:
-        """Each row's own coefficients, n x d: cross-fitted, the mean over repetitions, without intervals."""
+        """Each row's own coefficients and auxiliary parameters, n x d: cross-fitted, without intervals."""
         rows = self._fit.need_rows("theta")
-        names = list(self._fit.t_names)
-        return pd.DataFrame(rows.theta[:, : len(names)], index=pd.Index(rows.index), columns=names)
+        return pd.DataFrame(rows.theta, index=pd.Index(rows.index), columns=list(self._fit.theta_names))
 
     @property
     def psi(self) -> pd.DataFrame:
@@ -275,7 +274,7 @@ class Results(Figures, Inferences, MarginalEffects, ResultsWrapper):  # type: ig
         is not `params`. For inference on heterogeneity project psi on covariates.
         """
         rows = self._fit.need_rows("hte()")
-        return describe(rows.theta[:, : len(self._fit.t_names)], self._fit.t_names, rows.weights)
+        return describe(rows.theta, self._fit.theta_names, rows.weights)
 
     @property
     def diagnostics(self) -> Diagnostics:
@@ -391,6 +390,12 @@ class Results(Figures, Inferences, MarginalEffects, ResultsWrapper):  # type: ig
 
 
 register(Results)
+
+
+def _are_coefficients(fit: Fit, estimates: Estimates) -> bool:
+    """Whether the estimates are the coefficients of the structural columns, perhaps with auxiliary parameters."""
+    labels, d = estimates.labels, len(fit.t_names)
+    return labels == fit.theta_names and labels[:d] == fit.t_names
 
 
 def _check_alpha(alpha: float) -> None:

@@ -179,7 +179,7 @@ def _describe(fit: Fit, estimand: Estimand, estimates: Estimates) -> tuple[dict[
         "n_total": fit.n_total,
         "missing": fit.missing,
         "weighted": fit.weighted,
-        "family": fit.family.name,
+        "family": {"name": fit.family.name, **fit.family.options()},
         "record": asdict(fit.record),
         "design": fit.design.to_dict(arrays=False),
         "nets": None if fit.nets is None else fit.nets.config,
@@ -260,10 +260,11 @@ def _fit(meta: dict[str, Any], arrays: Arrays, nets: TrainedNets | None) -> Fit:
     # design brings formulaic; nothing before this point needs it
     from deepdml.design.data import Design
 
-    families = registered()
-    if meta["family"] not in families:
+    families, kind = registered(), dict(meta["family"])
+    name = kind.pop("name")
+    if name not in families:
         raise ResultsFileError(
-            f"family {meta['family']!r} is not registered here; import the module that defines it, then load again."
+            f"family {name!r} is not registered here; import the module that defines it, then load again."
         )
     names: dict[str, Any] = {
         key: value if isinstance(value, str) else tuple(value) for key, value in meta["names"].items()
@@ -275,7 +276,7 @@ def _fit(meta: dict[str, Any], arrays: Arrays, nets: TrainedNets | None) -> Fit:
         n_total=meta["n_total"],
         missing=meta["missing"],
         weighted=meta["weighted"],
-        family=families[meta["family"]](),
+        family=families[name](**kind).bind(names["t_names"]),
         record=_record(meta["record"]),
         design=Design.from_dict(
             meta["design"], {k.removeprefix("design/"): v for k, v in arrays.items() if k.startswith("design/")}

@@ -16,6 +16,7 @@ from deepdml.simulate.confounding import binary, heteroskedastic, randomized, sm
 from deepdml.simulate.draws import Simulated, oracle_psi
 from deepdml.simulate.embeddings import citations, digits, latent_factors, purchases, wages
 from deepdml.simulate.leakage import leaky_text
+from deepdml.simulate.outcomes import outcome
 from deepdml.simulate.published import (
     authors_example,
     doubleml_irm,
@@ -41,6 +42,7 @@ __all__ = [
     "leaky_text",
     "nie_wager",
     "oracle_psi",
+    "outcome",
     "purchases",
     "randomized",
     "smooth",

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from deepdml import simulate
 from deepdml.simulate import Simulated
+from deepdml.simulate.outcomes import OUTCOMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,10 @@ STUDIES: dict[str, Study] = {
         Study("binary", "binary", 4_000, "binary T, non-linear propensity", doubleml="IRM"),
         Study("binary-logit", "binary", 8_000, "the same, logit", {"family": "logit"}),
         Study("binary-poisson", "binary", 8_000, "the same, poisson", {"family": "poisson"}),
+        *(
+            Study(f"outcome-{family}", "outcome", 6_000, f"family {family}, all its parameters", {"family": family})
+            for family in OUTCOMES
+        ),
         Study("randomized", "randomized", 4_000, "stratified experiment, known propensity", doubleml="IRM"),
         Study("waves", "waves", 8_000, "fast waves, three-way interaction"),
         Study("steps", "steps", 8_000, "steps, triangles and minima"),

@@ -58,6 +58,12 @@ EXAMPLES: list[tuple[Estimand, str, str, str | None]] = [
     (dd.IncidenceRateRatio("t"), "poisson", "binary", None),
     (dd.OddsRatio("t", subset="treated"), "logit", "binary", None),
     (dd.WillingnessToPay(["a", "a:b"], "b"), "logit", "two", None),
+    (dd.TailProbability([0, 2]), "poisson", "continuous", None),
+    (dd.TailProbability(0, column="t", value=1, subset="treated"), "logit", "binary", None),
+    (dd.ConditionalVariance(), "poisson", "binary", None),
+    (dd.ConditionalVariance(column="t", value=2.0), "logit", "continuous", None),
+    (dd.ChoiceProbability(), "logit", "binary", None),
+    (dd.ChoiceProbability(1, column="arm", value="b"), "logit", "arms", None),
     (UserFunction(surplus, "surplus"), "logit", "continuous", None),
     (UserFunction(surplus, "surplus", subset="treated"), "poisson", "binary", None),
 ]
@@ -74,7 +80,7 @@ def sample_of(results: Any, **changes: Any) -> Sample:
     fit = results._fit
     columns = UserColumns(fit, results._model.user_data)
     piece = fit.rows.repetitions[0]
-    sample = Sample(fit.rows.t, fit.t_names, piece.theta, piece.law, fit.family, columns.interventions, columns)
+    sample = Sample(fit.rows.t, fit.theta_names, piece.theta, piece.law, fit.family, columns.interventions, columns)
     return replace(sample, **changes) if changes else sample
 
 

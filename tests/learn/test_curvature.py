@@ -50,7 +50,7 @@ def test_lambda_and_the_remainder_are_sums_over_nodes(monkeypatch, family, kind,
         for row, weight in zip(rows @ unit, weights, strict=True):
             eta = np.array(row @ theta[i])
             matrix += weight * family.hessian(eta) * np.outer(row, row)
-            remainder += 0.5 * weight * family.hessian_slope(eta) * (row @ noise[i] @ row) * row
+            remainder += 0.5 * weight * family.remainder_slope(eta) * (row @ noise[i] @ row) * row
         np.testing.assert_allclose(found.inverse[i], np.linalg.inv(matrix), rtol=1e-8)  # by eigenvectors
         np.testing.assert_allclose(found.remainder[i], remainder, rtol=1e-10, atol=1e-14)  # sums in another order
     assert found.floored_share == 0

@@ -1,0 +1,127 @@
+"""Families whose loss reads several functions of theta: an index of the structural row, a scale, a share, ..."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import ClassVar, Self
+
+import numpy as np
+
+from deepdml.families.base import STEP, Array, Family, Float, difference
+
+
+class MultiIndex(Family):
+    """An outcome family with r indices eta = A(t) theta(x); `eta` has one more axis than `y`, the last.
+
+    By default the first index is t' theta, and each auxiliary parameter is an entry of theta of its own, which follow
+    the coefficients. A subclass sets `auxiliary`, gives loss, score, hessian and mean, and overrides what it knows in
+    closed form of the rest. Scores have the shape of eta, hessians a matrix (r, r) in the place of its last axis.
+    """
+
+    auxiliary: tuple[str, ...] = ()
+    """Names of the entries of theta after the coefficients."""
+    location_scale: ClassVar[bool] = False
+    """Whether the outcome minus its location, over a scale, has a law of its own: nets then see it standardized.
+
+    The location is the first index, the log of the scale the second."""
+    closed: ClassVar[bool] = True
+    """Whether `hessian` is known in closed form, so that Lambda needs nothing but the law of the treatment."""
+
+    automatic: ClassVar[bool] = False
+    """Whether score and hessian are left to automatic differentiation of the loss."""
+
+    def __init__(self) -> None:
+        self._map: Float | None = None
+
+    @property
+    def n_indices(self) -> int:
+        """Number r of indices."""
+        return 1 + len(self.auxiliary)
+
+    def theta_names(self, t_names: tuple[str, ...]) -> tuple[str, ...]:
+        return (*t_names, *self.auxiliary)
+
+    def make_map(self, t_names: tuple[str, ...]) -> Float:
+        """Return what A(t) takes of each structural column, and last of the constant: (r, k, d + 1)."""
+        d, extra = len(t_names), self.n_indices - 1
+        out = np.zeros((1 + extra, d + extra, d + 1))
+        out[0, np.arange(d), np.arange(d)] = 1.0
+        out[1 + np.arange(extra), d + np.arange(extra), d] = 1.0
+        return out
+
+    def bind(self, t_names: tuple[str, ...]) -> Self:
+        bound = copy.copy(self)
+        bound._map = self.make_map(t_names)
+        return bound
+
+    def rows(self, t: Float, one: float = 1.0) -> Float:
+        if self._map is None:
+            raise TypeError("bind() the family to the structural columns first")
+        r, k, _ = self._map.shape
+        moving, fixed = self._map[..., :-1].reshape(r * k, -1), self._map[..., -1].reshape(r * k)
+        return np.asarray((t @ moving.T + one * fixed).reshape(*t.shape[:-1], r, k))
+
+    def indices(self, t: Float, theta: Float, one: float = 1.0) -> Float:
+        return np.asarray((self.rows(t, one) @ theta[..., None])[..., 0])
+
+    def pull(self, t: Float, slope: Float, one: float = 1.0) -> Float:
+        return np.asarray((slope[..., None, :] @ self.rows(t, one))[..., 0, :])
+
+    def slope(self, function: Callable[[Float], Float], eta: Float) -> Float:
+        def along(unit: Float) -> Float:
+            return difference(lambda step: function(eta + step * unit))
+
+        return np.stack([along(unit) for unit in np.eye(self.n_indices)], axis=-1)
+
+    def score(self, y: Array, eta: Array) -> Array:
+        """Return d loss / d eta (..., r)."""
+        raise NotImplementedError
+
+    def hessian(self, eta: Array) -> Array:
+        """Return the expected second derivative of the loss in eta given t and x, (..., r, r)."""
+        raise NotImplementedError
+
+    def second(self, y: Array, eta: Array) -> Array:
+        """Return the second derivative of the loss in eta (..., r, r); asked of families that are not `closed`."""
+        raise NotImplementedError
+
+    def curvature(self, y: Array, eta: Array) -> Array:
+        """Return the matrices (..., r, r) of Newton's method: the hessian, or what comes near it at less cost.
+
+        They are positive semidefinite, and `y` are the outcome's columns.
+        """
+        return self.hessian(eta)
+
+    def start(self, y: Array) -> list[float]:
+        """Return the r indices of a fit without regressors to outcomes (m,) or (m, c), near enough for Newton."""
+        raise NotImplementedError
+
+    def mean_slope(self, eta: Array) -> Array:
+        return self.slope(self.mean, eta)
+
+    def mean_curvature(self, eta: Array) -> Array:
+        """Return the second derivatives of the mean (..., r, r)."""
+        units = np.eye(self.n_indices)
+        columns = [self._curvature_along(eta, unit) for unit in units]
+        return np.stack(columns, axis=-1)
+
+    def _curvature_along(self, eta: Float, unit: Float) -> Float:
+        """Return the derivative of `mean_slope` (..., r) along one index."""
+        steps = np.array([-2.0, -1.0, 1.0, 2.0]) * STEP
+        weights = np.array([1.0, -8.0, 8.0, -1.0]) / (12.0 * STEP)
+        return np.asarray(sum(w * self.mean_slope(eta + s * unit) for s, w in zip(steps, weights, strict=True)))
+
+    def perfect_loss(self, y: Float) -> Float:
+        # a density has no greatest value, so that the skill of a fit has no zero point
+        return np.full(len(y), np.nan)
+
+    def loss(self, y: Array, eta: Array) -> Array:
+        """Return -log p(y | eta) of each row, with all its terms."""
+        raise NotImplementedError
+
+    def link_of_mean(self, mean: Array) -> Array:
+        raise NotImplementedError
+
+    def start_rows(self, y: Array) -> Array:
+        raise NotImplementedError

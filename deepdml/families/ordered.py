@@ -1,0 +1,102 @@
+"""Ordered levels: ratings, grades, self-reported health."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from deepdml.errors import OptionError
+from deepdml.families.arrays import exp, expit, expm1, log, matrix, stack, take, zeros_like
+from deepdml.families.base import Float, register
+from deepdml.families.categories import Categories
+
+
+@register
+class OrderedLogit(Categories):
+    """P(y > j) = 1 / (1 + exp(c_j(x) - t' theta(x))): the proportional-odds model, whose cuts c_j vary with x, too.
+
+    The first cut is zero, its place taken by the intercept; the others follow as logs of their distances, as in
+    statsmodels' OrderedModel.
+
+    Parameters
+    ----------
+    levels : sequence, optional
+        The J levels from low to high; from the data by default: an ordered categorical's, or sorted values.
+
+    References
+    ----------
+    McCullagh, "Regression models for ordinal data" (Journal of the Royal Statistical Society B 1980), equation 1.1.
+    """
+
+    name = "ordered_logit"
+    aliases = ("ordered", "ologit")
+    link = "logit"
+
+    @property
+    def auxiliary(self) -> tuple[str, ...]:  # type: ignore[override]  # as many as the levels ask for
+        """Names of the logs of the distances between cuts."""
+        return tuple(f"log(cut{j} - cut{j - 1})" for j in range(2, self.n_levels))
+
+    def make_map(self, t_names: tuple[str, ...]) -> Float:
+        if "Intercept" not in t_names:
+            raise OptionError("family 'ordered_logit' needs the intercept, which stands for its first cut; drop '- 1'.")
+        return super().make_map(t_names)
+
+    def _above(self, eta: Any) -> list[Any]:
+        """Return the log-odds of P(y > j) for each level j but the last."""
+        odds = [eta[..., 0]]
+        for j in range(1, self.n_indices):
+            odds.append(odds[-1] - exp(eta[..., j]))
+        return odds
+
+    def probabilities(self, eta: Any) -> Any:
+        odds = self._above(eta)
+        inner = [_between(high, low) for high, low in pairwise(odds)]
+        return stack([expit(-odds[0]), *inner, expit(odds[-1])])
+
+    def loss(self, y: Any, eta: Any) -> Any:
+        return -log(take(self.probabilities(eta), y))
+
+    def _scores(self, eta: Any) -> Any:
+        """Return the score at every level (..., J, r)."""
+        odds, share = self._above(eta), self.probabilities(eta)
+        zero = zeros_like(eta[..., 0])
+        slope = [zero, *(expit(v) * expit(-v) for v in odds), zero]
+        steps = [exp(eta[..., j]) for j in range(1, self.n_indices)]
+        columns = []
+        for level in range(self.n_levels):
+            # P(y = level) = F(odds_level) - F(odds_{level + 1}), and odds_j falls by every step before it
+            low, high = slope[level], slope[level + 1]
+            by_cut = [
+                -step * ((low if j < level else zero) - (high if j < level + 1 else zero))
+                for j, step in enumerate(steps, start=1)
+            ]
+            columns.append([-v / share[..., level] for v in (low - high, *by_cut)])
+        return matrix(columns)
+
+    def score(self, y: Any, eta: Any) -> Any:
+        scores = self._scores(eta)
+        return stack([take(scores[..., j], y) for j in range(self.n_indices)])
+
+    def hessian(self, eta: Any) -> Any:
+        scores, share = self._scores(eta), self.probabilities(eta)
+        return (scores[..., :, :, None] * scores[..., :, None, :] * share[..., :, None, None]).sum(-3)
+
+    def start(self, y: Any) -> list[float]:
+        shares = np.array([float((y == j).sum()) + 0.5 for j in range(self.n_levels)])
+        above = 1.0 - np.cumsum(shares / shares.sum())[:-1]
+        odds = np.log(above / (1.0 - above))
+        return [float(odds[0]), *(float(v) for v in np.log(-np.diff(odds)))]
+
+    def tail(self, cut: Any, eta: Any) -> Any:
+        if cut not in self.levels:
+            raise OptionError(f"the outcome has no level {cut!r}; its levels are {', '.join(map(repr, self.levels))}.")
+        place = self.levels.index(cut)
+        return np.zeros_like(eta[..., 0]) if place == self.n_indices else expit(self._above(eta)[place])
+
+
+def _between(high: Any, low: Any) -> Any:
+    """Return F(high) - F(low) of the logistic distribution function, without cancellation."""
+    return -expit(high) * expit(-low) * expm1(low - high)

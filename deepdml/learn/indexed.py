@@ -1,0 +1,170 @@
+"""theta(x) under the loss of a family with several indices, or of a user."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from deepdml.families.indices import MultiIndex
+from deepdml.learn.autodiff import loss_derivatives
+from deepdml.learn.tasks import Task, Units, refuse_constant
+
+THIRD_STEP = 1e-3  # of differences of the score; their rounding error is some 1e-10
+
+
+class IndexTask(Task):
+    """theta(x) under the loss of indices eta = A theta(x), with A scaled so that its rows have unit second moments.
+
+    Parameters
+    ----------
+    family : MultiIndex
+    y : Tensor (n,) or (n, c), float64
+        The outcome's columns.
+    rows : Tensor (n, r, k), float64
+        The matrices A.
+    constant : Tensor (k,) or None
+        theta with A theta = (1, 0, ..., 0), None where A does not span it.
+    """
+
+    def __init__(
+        self,
+        family: MultiIndex,
+        y: Tensor,
+        rows: Tensor,
+        constant: Tensor | None,
+        weight: Tensor | None,
+        y_name: str = "y",
+    ) -> None:
+        super().__init__("outcome", f"mean {family.name} loss", rows.shape[2], weight)
+        self.family, self.y, self.rows, self.constant, self.y_name = family, y, rows, constant, y_name
+        self._rows32 = rows.float()
+        self._scaled_by_unit = (rows[:, 0] != 0).any(0)  # the entries of theta behind the location
+
+    def units(self, train: list[Tensor]) -> Units:
+        refuse_constant(self.y if self.y.dim() == 1 else self.y[:, 0], train, self.y_name)
+        zero, one = torch.zeros(len(train)).double(), torch.ones(len(train)).double()
+        if not self.family.location_scale:
+            starts = [torch.tensor(self.family.start(self.y[rows])).double() for rows in train]
+            multiplier = [self._multiplier(rows, start) for rows, start in zip(train, starts, strict=True)]
+            return Units(zero, one, torch.stack(multiplier), torch.stack(starts))
+        values = self.y if self.y.dim() == 1 else self.y[:, 0]
+        center = zero if self.constant is None else torch.stack([values[rows].mean() for rows in train]).cpu()
+        spread = [(values[rows] - c).square().mean().sqrt() for rows, c in zip(train, center.tolist(), strict=True)]
+        units = Units(center, torch.stack(spread).cpu(), one)
+        starts = [
+            torch.tensor(self.family.start(self._outcome(rows[None], units.select(torch.tensor([s])), center.dtype)[0]))
+            for s, rows in enumerate(train)
+        ]
+        return Units(units.center, units.unit, one, torch.stack(starts).double())
+
+    def _multiplier(self, rows: Tensor, start: Tensor) -> Tensor:
+        """Return one over the mean curvature of the indices at their start."""
+        eta = start.to(self.y.device).expand(len(rows), -1)
+        curvature = self._slopes(self.y[rows], eta)[1].diagonal(dim1=1, dim2=2).mean()
+        return (1.0 / curvature.clamp_min(1e-12)).cpu()
+
+    def to_common(self, out: Tensor, units: Units) -> Tensor:
+        if not self.family.location_scale:
+            return out
+        unit = units.unit.to(out)[:, None, None]
+        out = torch.where(self._scaled_by_unit, out * unit, out)
+        shift = torch.zeros(self.n_out, dtype=out.dtype, device=out.device)
+        shift[-1] = 1.0  # the log of the scale, the last entry of theta
+        out = out + unit.log() * shift
+        return out if self.constant is None else out + units.center.to(out)[:, None, None] * self.constant.to(out)
+
+    def _outcome(self, rows: Tensor, units: Units | None, dtype: torch.dtype) -> Tensor:
+        y = self.y[rows]
+        if units is not None and self.family.location_scale:
+            shape = (-1,) + (1,) * (y.dim() - 1)
+            y = (y - units.center.reshape(shape).to(y)) / units.unit.reshape(shape).to(y)
+        return y.to(dtype)
+
+    def _eta(self, out: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the indices (..., r) and the matrices A (..., r, k) of rows."""
+        matrices = self._rows32[rows] if out.dtype == torch.float32 else self.rows[rows]
+        return (matrices * out[..., None, :]).sum(-1), matrices
+
+    def _slopes(self, y: Tensor, eta: Tensor) -> tuple[Tensor, Tensor]:
+        """Return score (..., r) and curvature (..., r, r) in eta."""
+        if self.family.automatic:
+            return loss_derivatives(self.family.loss, y, eta, definite=True)
+        return self.family.score(y, eta), self.family.curvature(y, eta)
+
+    def loss(self, out: Tensor, rows: Tensor, units: Units | None = None) -> Tensor:
+        eta, _ = self._eta(out, rows)
+        return self._scaled(self._weighted(self.family.loss(self._outcome(rows, units, out.dtype), eta), rows), units)
+
+    def derivatives(self, out: Tensor, rows: Tensor, units: Units | None = None) -> tuple[Tensor, Tensor]:
+        eta, matrices = self._eta(out, rows)
+        score, curvature = self._slopes(self._outcome(rows, units, out.dtype), eta)
+        return self._spread(score, curvature, matrices, rows, units)
+
+    def first_derivatives(self, rows: Tensor, units: Units | None = None) -> tuple[Tensor, Tensor]:
+        if units is None or units.start is None:
+            raise TypeError("Newton's method starts in the units of a net")
+        matrices = self.rows[rows]
+        shape = (-1,) + (1,) * (rows.dim() - 1) + (matrices.shape[-2],)
+        eta = units.start.reshape(shape).to(matrices).expand(matrices.shape[:-1])
+        score, curvature = self._slopes(self._outcome(rows, units, torch.float64), eta)
+        return self._spread(score - (curvature * eta[..., None, :]).sum(-1), curvature, matrices, rows, units)
+
+    def _spread(
+        self, score: Tensor, curvature: Tensor, matrices: Tensor, rows: Tensor, units: Units | None
+    ) -> tuple[Tensor, Tensor]:
+        gradient = (score[..., None] * matrices).sum(-2)
+        hessian = matrices.transpose(-1, -2) @ curvature @ matrices
+        return (
+            self._scaled(self._weighted(gradient, rows), units),
+            self._scaled(self._weighted(hessian, rows), units),
+        )
+
+    def gradients(self, out: Tensor) -> Tensor:
+        """Return the unweighted derivative of every row's loss in theta at outputs (n, k)."""
+        eta = (self.rows * out[:, None, :]).sum(-1)
+        score = self._slopes(self.y, eta)[0]
+        return (score[..., None] * self.rows).sum(-2)
+
+    def residuals(self, out: Tensor) -> Tensor:
+        """Return the derivative of every row's loss in its first index, (n,)."""
+        return self._slopes(self.y, (self.rows * out[:, None, :]).sum(-1))[0][:, 0]
+
+    def hessians(self, out: Tensor) -> Tensor:
+        """Return a matrix (n, k, k) for every row whose conditional mean given x is Lambda.
+
+        It is the hessian expected given t where the family knows it, and the second derivative of the loss where not.
+        """
+        eta = (self.rows * out[:, None, :]).sum(-1)
+        if self.family.closed:
+            second = self.family.hessian(eta)
+        elif self.family.automatic:
+            second = loss_derivatives(self.family.loss, self.y, eta, definite=False)[1]
+        else:
+            second = self.family.second(self.y, eta)
+        found: Tensor = self.rows.transpose(1, 2) @ second @ self.rows
+        return found
+
+    def remainder(self, out: Tensor, noise: Tensor, integrated: bool) -> Tensor:
+        """Return what a Newton step from outputs (n, k) with sampling covariance `noise` (n, k, k) falls short by.
+
+        With eta off by e, the score is on average I e + T e e / 2, T being the third derivative of the loss, and the
+        hessian at eta is I + dI e where it is integrated there. The remainder of the score is (dI - T / 2) Var(eta);
+        without `integrated`, where the hessian's error is not that of eta, it is - T / 2 Var(eta). T is taken at the
+        row's own outcome, whose mean given x is as good.
+        """
+        eta = (self.rows * out[:, None, :]).sum(-1)
+        values, vectors = torch.linalg.eigh(self.rows @ noise @ self.rows.transpose(1, 2))
+        total, here = torch.zeros_like(eta), self._slopes(self.y, eta)[0]
+        for share, along in zip(values.clamp_min(0.0).unbind(-1), vectors.unbind(-1), strict=True):
+            up, down = eta + THIRD_STEP * along, eta - THIRD_STEP * along
+            bend = self._slopes(self.y, up)[0] + self._slopes(self.y, down)[0] - 2.0 * here
+            part = -0.5 * bend / THIRD_STEP**2
+            if integrated:
+                slope = (self.family.hessian(up) - self.family.hessian(down)) / (2.0 * THIRD_STEP)
+                part = part + (slope * along[:, None, :]).sum(-1)
+            total = total + share[:, None] * part
+        return (total[..., None] * self.rows).sum(-2)
+
+    def perfect_loss(self) -> float:
+        least = torch.from_numpy(self.family.perfect_loss(self.y.cpu().numpy())).to(self.y.device)
+        return float(self._weighted(least, torch.arange(len(least), device=least.device)).mean())

@@ -1,0 +1,318 @@
+"""Families with several indices against scipy's densities, and expectations over them by quadrature."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from statsmodels.discrete.discrete_model import MNLogit as TheirMNLogit
+from statsmodels.miscmodels.ordinal_model import OrderedModel
+
+from deepdml.errors import DataError, OptionError
+from deepdml.families import CustomLoss, Gumbel, MNLogit, OrderedLogit, Tobit, Weibull, registered
+from deepdml.families.indices import MultiIndex
+from deepdml.simulate.outcomes import _LAWS
+
+CLOSED = sorted(
+    name for name, kind in registered().items() if issubclass(kind, MultiIndex) and name not in ("custom", "mnlogit")
+)
+SPREAD = np.array([[-0.6, -0.5], [-0.2, 0.4], [0.0, 0.0], [0.5, 0.3], [1.0, -0.2]])
+
+
+def make(name: str) -> MultiIndex:
+    return registered()[name](*([[0, 1, 2]] if name == "ordered_logit" else []))
+
+
+@pytest.fixture(params=CLOSED)
+def case(request):
+    """The family, its law in scipy's words, some indices (m, 2), outcomes (m, q) there and their chances."""
+    law = _LAWS[request.param]
+    eta = np.array(law.start) + SPREAD
+    values, chances = law.nodes(eta)
+    return make(request.param), law, eta, values, np.broadcast_to(chances, values.shape)
+
+
+def columns(family: MultiIndex, y: np.ndarray) -> np.ndarray:
+    flat = family.columns(y.ravel(), None, np.zeros((y.size, 0)))
+    return flat.reshape(*y.shape, *flat.shape[1:])
+
+
+class TestDensities:
+    def test_loss_is_minus_the_log_density(self, case):
+        family, law, eta, values, chances = case
+        loss = family.loss(columns(family, values), eta[:, None])
+        seen = chances > 1e-200  # beyond, densities underflow
+        np.testing.assert_allclose(loss[seen], -law.log_density(values, eta[:, None])[seen], rtol=1e-8, atol=1e-8)
+
+    def test_score_is_the_derivative_of_the_loss(self, case):
+        family, _, eta, values, chances = case
+        y = torch.from_numpy(columns(family, values))
+        at = torch.from_numpy(np.repeat(eta[:, None], values.shape[1], 1)).requires_grad_()
+        (expected,) = torch.autograd.grad(family.loss(y, at).sum(), at)
+        score = family.score(y, at.detach())
+        seen = torch.from_numpy(chances > 1e-12)
+        # closed forms in double precision, of terms up to some thousands times the result
+        torch.testing.assert_close(score[seen], expected[seen], rtol=1e-9, atol=1e-9)
+
+    def test_score_has_mean_zero(self, case):
+        family, _, eta, values, chances = case
+        score = family.score(columns(family, values), eta[:, None])
+        # the quadrature's error, the largest for the square of a log
+        np.testing.assert_allclose(np.einsum("mq,mqr->mr", chances, score), 0.0, atol=2e-6)
+
+    def test_hessian_is_the_mean_outer_product_of_scores(self, case):
+        family, _, eta, values, chances = case
+        score = family.score(columns(family, values), eta[:, None])
+        expected = np.einsum("mq,mqr,mqs->mrs", chances, score, score)
+        # the quadrature's error relative to the matrix, the largest for powers of a log
+        error = np.abs(family.hessian(eta) - expected).max((1, 2)) / np.abs(expected).max((1, 2))
+        assert error.max() < 2e-6
+
+    def test_hessian_is_the_mean_second_derivative(self, case):
+        family, _, eta, values, chances = case
+        h = 1e-5
+        y = columns(family, values)
+        second = [
+            (family.score(y, eta[:, None] + step) - family.score(y, eta[:, None] - step)) / (2 * h)
+            for step in h * np.eye(eta.shape[1])
+        ]
+        expected = np.einsum("mq,rmqs->mrs", chances, np.stack(second))
+        error = np.abs(family.hessian(eta) - expected).max((1, 2)) / np.abs(expected).max((1, 2))
+        assert error.max() < 2e-6  # quadrature and differences
+
+    def test_curvature_is_positive_and_no_less_than_half_the_hessian(self, case):
+        """Newton's method needs no more; a bound that is far too low would overshoot."""
+        family, _, eta, values, _ = case
+        y = columns(family, values[:, :1])[:, 0]
+        curvature = family.curvature(y, eta)
+        assert np.linalg.eigvalsh(curvature).min() > 0
+        assert np.linalg.eigvalsh(2 * curvature - family.hessian(eta)).min() > -1e-10
+
+    def test_mean_variance_and_tail_are_those_of_the_law(self, case):
+        family, _, eta, values, chances = case
+        if family.categorical:
+            np.testing.assert_allclose(family.probabilities(eta), chances, rtol=1e-10)  # closed forms
+            np.testing.assert_allclose(family.tail(0, eta), chances[:, 1:].sum(1), rtol=1e-10)
+            return
+        mean = (chances * values).sum(1)
+        np.testing.assert_allclose(family.mean(eta), mean, rtol=2e-6)  # the quadrature's error
+        variance = (chances * (values - mean[:, None]) ** 2).sum(1)
+        np.testing.assert_allclose(family.variance(eta), variance, rtol=1e-5)  # the same
+
+    def test_tails_are_those_of_scipy(self):
+        for name, law in (
+            ("gamma", lambda e: stats.gamma(np.exp(e[:, 1]), scale=np.exp(e[:, 0] - e[:, 1]))),
+            ("negbin", lambda e: stats.nbinom(np.exp(-e[:, 1]), 1 / (1 + np.exp(e[:, 0] + e[:, 1])))),
+            ("gumbel", lambda e: stats.gumbel_r(e[:, 0], np.exp(e[:, 1]))),
+            ("weibull", lambda e: stats.weibull_min(np.exp(e[:, 1]), scale=np.exp(e[:, 0]))),
+            ("gaussian_scale", lambda e: stats.norm(e[:, 0], np.exp(e[:, 1]))),
+        ):
+            for cut in (0.3, 2.0, 5.0):
+                expected = law(SPREAD).sf(cut)
+                np.testing.assert_allclose(make(name).tail(cut, SPREAD), expected, rtol=1e-10, err_msg=name)
+
+    def test_slopes_are_derivatives(self, case):
+        family, _, eta, _, _ = case
+        function = (lambda e: family.tail(1, e)) if family.categorical else family.mean
+        for j in range(eta.shape[1]):
+            step = np.zeros(2)
+            step[j] = 1e-5
+            expected = (function(eta + step) - function(eta - step)) / 2e-5
+            # errors of either difference: 1e-10 of the function, whose slopes are of order one
+            np.testing.assert_allclose(family.slope(function, eta)[:, j], expected, rtol=1e-7, atol=1e-8)
+
+    def test_second_derivatives_of_the_mean(self, case):
+        family, _, eta, _, _ = case
+        if family.categorical:
+            return
+        for j in range(2):
+            step = np.zeros(2)
+            step[j] = 1e-4
+            expected = (family.mean_slope(eta + step) - family.mean_slope(eta - step)) / 2e-4
+            np.testing.assert_allclose(
+                family.mean_curvature(eta)[..., j], expected, rtol=1e-6, atol=1e-6
+            )  # differences
+
+    @pytest.mark.parametrize("method", ["loss", "score", "hessian", "curvature"])
+    def test_numpy_and_torch_agree(self, case, method):
+        family, _, eta, values, _ = case
+        y = columns(family, values[:, values.shape[1] // 2])
+        args = (eta,) if method == "hessian" else (y, eta)
+        theirs = getattr(family, method)(*(torch.from_numpy(np.ascontiguousarray(a)) for a in args))
+        # torch's trigamma has eight digits
+        np.testing.assert_allclose(theirs.numpy(), getattr(family, method)(*args), rtol=1e-8, atol=1e-8)
+
+    def test_start_is_near_the_truth(self, case):
+        """From draws at one value of the indices: as near as Newton's method needs."""
+        family, law, _, _, _ = case
+        y = law.draw(np.random.default_rng(1), np.tile(law.start, (4_000, 1)))
+        start = np.array(family.start(torch.from_numpy(columns(family, y))), dtype=float)
+        assert np.abs(start - law.start).max() < 1.0
+
+    def test_single_precision_stays_single(self, case):
+        family, _, eta, values, _ = case
+        y = torch.from_numpy(columns(family, values[:, 60 % values.shape[1]])).float()
+        assert family.loss(y, torch.from_numpy(eta).float()).dtype == torch.float32
+
+
+class TestMaps:
+    T = np.array([[1.0, 2.0], [1.0, -1.0]])
+
+    def test_first_index_then_auxiliary_entries(self):
+        family = Gumbel().bind(("Intercept", "t"))
+        theta = np.array([[0.5, 2.0, -1.0], [0.1, 1.0, 0.3]])
+        assert family.theta_names(("Intercept", "t")) == ("Intercept", "t", "log(scale)")
+        np.testing.assert_allclose(family.indices(self.T, theta), [[4.5, -1.0], [-0.9, 0.3]])
+        np.testing.assert_allclose(family.indices(self.T, theta, one=0.0), [[4.5, 0.0], [-0.9, 0.0]])
+
+    @pytest.mark.parametrize("one", [0.0, 1.0])
+    def test_pull_is_the_transpose_of_indices(self, one):
+        family = MNLogit(["a", "b", "c"], {"price": ["pa", "pb", "pc"]}).bind(("Intercept", "z", "pa", "pb", "pc"))
+        rng = np.random.default_rng(0)
+        t, theta, slope = rng.standard_normal((7, 5)), rng.standard_normal((7, 5)), rng.standard_normal((7, 2))
+        left = (family.indices(t, theta, one) * slope).sum(1)
+        np.testing.assert_allclose((family.pull(t, slope, one) * theta).sum(1), left)  # rounding
+
+    def test_alternatives_share_a_coefficient(self):
+        names = ("Intercept", "z", "pa", "pb", "pc")
+        family = MNLogit(["a", "b", "c"], {"price": {"a": "pa", "b": "pb", "c": "pc"}}).bind(names)
+        assert family.theta_names(names) == ("Intercept[b]", "z[b]", "Intercept[c]", "z[c]", "price")
+        t, theta = np.array([[1.0, 2.0, 5.0, 6.0, 8.0]]), np.array([[0.1, 0.2, 0.3, 0.4, -1.0]])
+        np.testing.assert_allclose(family.indices(t, theta), [[0.1 + 0.4 - 1.0, 0.3 + 0.8 - 3.0]])
+
+    def test_unbound_families_say_so(self):
+        with pytest.raises(TypeError, match="bind"):
+            Gumbel().rows(self.T)
+
+    def test_bound_families_travel(self):
+        bound = Tobit(upper=3.0).bind(("Intercept", "t"))
+        again = pickle.loads(pickle.dumps(bound))
+        np.testing.assert_array_equal(again.rows(self.T), bound.rows(self.T))
+        assert again.options() == {"lower": 0.0, "upper": 3.0}
+
+
+class TestAgainstStatsmodels:
+    def test_mnlogit(self):
+        rng = np.random.default_rng(3)
+        x, y = np.column_stack([np.ones(200), rng.standard_normal((200, 2))]), rng.integers(0, 3, 200)
+        theirs = TheirMNLogit(y, x)
+        params = rng.standard_normal((3, 2))
+        family = MNLogit([0, 1, 2]).bind(("Intercept", "a", "b"))
+        eta = family.indices(x, np.tile(params.T.ravel(), (200, 1)))
+        np.testing.assert_allclose(-family.loss(y * 1.0, eta), theirs.loglikeobs(params).sum(1), rtol=1e-8)
+        score = family.pull(x, family.score(y * 1.0, eta)).sum(0)
+        np.testing.assert_allclose(-score, theirs.score(params.ravel("F")), rtol=1e-8, atol=1e-8)
+        matrices = family.rows(x)
+        hessian = np.einsum("nrk,nrs,nsl->kl", matrices, family.hessian(eta), matrices)
+        np.testing.assert_allclose(-hessian, theirs.hessian(params.ravel("F")), rtol=1e-8, atol=1e-8)
+
+    def test_ordered_logit(self):
+        rng = np.random.default_rng(4)
+        x, y = rng.standard_normal((300, 2)), rng.integers(0, 4, 300)
+        theirs = OrderedModel(y, x, distr="logit")
+        slopes, first, steps = np.array([0.4, -0.3]), -0.7, np.array([-0.2, 0.1])
+        family = OrderedLogit([0, 1, 2, 3]).bind(("Intercept", "a", "b"))
+        theta = np.tile([-first, *slopes, *steps], (300, 1))
+        eta = family.indices(np.column_stack([np.ones(300), x]), theta)
+        expected = theirs.loglikeobs(np.array([*slopes, first, *steps]))
+        np.testing.assert_allclose(-family.loss(y * 1.0, eta), expected, rtol=1e-8)
+
+
+class TestCensoring:
+    @pytest.mark.parametrize(("lower", "upper"), [(0.0, None), (None, 2.0), (-0.5, 1.5), (3.0, 9.0)])
+    def test_tobit_at_any_points(self, lower, upper):
+        family, eta = Tobit(lower, upper), np.array([[0.4, 0.2], [1.2, -0.3], [2.5, 0.1]])
+        z = np.linspace(-8, 8, 4_001)
+        chances = stats.norm.pdf(z) / stats.norm.pdf(z).sum()
+        latent = eta[:, :1] + np.exp(eta[:, 1:]) * z
+        values = np.clip(latent, family.lower, family.upper)
+        y = columns(family, values)
+        np.testing.assert_allclose(family.mean(eta), values @ chances, atol=1e-5)  # a kink on a grid of .004
+        mean = family.mean(eta)[:, None]
+        np.testing.assert_allclose(family.variance(eta), ((values - mean) ** 2) @ chances, atol=1e-4)  # the same
+        score = family.score(y, eta[:, None])
+        expected = np.einsum("q,mqr,mqs->mrs", chances, score, score)
+        np.testing.assert_allclose(family.hessian(eta), expected, atol=4e-3 * np.abs(expected).max())  # jumps on it
+        at = torch.from_numpy(np.repeat(eta[:, None], len(z), 1)).requires_grad_()
+        (slope,) = torch.autograd.grad(family.loss(torch.from_numpy(y), at).sum(), at)
+        torch.testing.assert_close(torch.from_numpy(score), slope, rtol=1e-9, atol=1e-9)  # closed forms
+
+    def test_tobit_refuses_points_where_nothing_piles_up(self):
+        y = np.array([0.0, 0.0, 1.0, 2.0])
+        with pytest.raises(DataError, match=r"no outcome is 5, the upper point"):
+            Tobit(upper=5.0).for_outcome(y, None, ())
+        with pytest.raises(DataError, match="every outcome is censored"):
+            Tobit(0.0, 1.0).for_outcome(np.array([0.0, 1.0]), None, ())
+        with pytest.raises(OptionError, match="not below"):
+            Tobit(lower=2.0, upper=1.0)
+
+    def test_censored_weibull_against_scipy(self):
+        rng = np.random.default_rng(5)
+        family, eta = Weibull(censored=True), np.array([[0.3, 0.5]])
+        time, event = rng.weibull(1.4, 50), (rng.random(50) < 0.6) * 1.0
+        law = stats.weibull_min(np.exp(0.5), scale=np.exp(0.3))
+        expected = -np.where(event == 1, law.logpdf(time), law.logsf(time))
+        np.testing.assert_allclose(family.loss(np.column_stack([time, event]), eta), expected, rtol=1e-8)
+
+    def test_second_derivatives_of_a_censored_weibull(self):
+        rng = np.random.default_rng(6)
+        y = torch.from_numpy(np.column_stack([rng.weibull(1.4, 9), rng.integers(0, 2, 9)]))
+        eta = torch.from_numpy(rng.normal(size=(9, 2)) * 0.3).requires_grad_()
+        family = Weibull(censored=True)
+        (score,) = torch.autograd.grad(family.loss(y, eta).sum(), eta, create_graph=True)
+        second = torch.stack([torch.autograd.grad(score[:, j].sum(), eta, retain_graph=True)[0] for j in (0, 1)], 1)
+        torch.testing.assert_close(family.score(y, eta), score, rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(family.second(y, eta.detach()), second, rtol=1e-9, atol=1e-10)
+
+    def test_events_are_flags(self):
+        y = np.array([1.0, 2.0])
+        with pytest.raises(DataError, match="must be 0"):
+            Weibull().for_outcome(y, np.array([0.0, 2.0]), ())
+        with pytest.raises(DataError, match="holds no event"):
+            Weibull().for_outcome(y, np.zeros(2), ())
+        with pytest.raises(DataError, match="no censored outcomes"):
+            Gumbel().for_outcome(y, np.ones(2), ())
+
+
+class TestChoices:
+    def test_levels_without_rows_are_refused(self):
+        with pytest.raises(DataError, match="'c' in 0"):
+            MNLogit().for_outcome(np.array([0.0, 1.0]), None, ("a", "b", "c"))
+
+    def test_two_levels_are_for_other_families(self):
+        with pytest.raises(DataError, match="family='logit'"):
+            OrderedLogit().for_outcome(np.array([0.0, 1.0]), None, ("a", "b"))
+
+    def test_an_unknown_column_of_an_alternative_is_named(self):
+        family = MNLogit(["a", "b", "c"], {"price": ["pa", "pb", "pd"]})
+        with pytest.raises(OptionError, match=r"'pd'.*Did you mean"):
+            family.bind(("Intercept", "pa", "pb", "pc"))
+
+    def test_a_missing_level_of_an_alternative_is_named(self):
+        with pytest.raises(OptionError, match="no column for the level"):
+            MNLogit(["a", "b", "c"], {"price": {"a": "pa", "b": "pb"}}).bind(("Intercept", "pa", "pb"))
+
+    def test_an_ordered_outcome_needs_the_intercept(self):
+        with pytest.raises(OptionError, match="needs the intercept"):
+            OrderedLogit([0, 1, 2]).bind(("t",))
+
+    def test_unknown_levels_are_named(self):
+        family = MNLogit(["a", "b", "c"])
+        with pytest.raises(OptionError, match="no level 'd'"):
+            family.probability("d", np.zeros((2, 2)))
+        with pytest.raises(OptionError, match="have no order"):
+            family.tail("a", np.zeros((2, 2)))
+
+
+class TestOwnLoss:
+    def test_names_are_needed_and_differ(self):
+        for names in ((), ("a", "a"), "a"):
+            with pytest.raises(OptionError, match="names="):
+                CustomLoss(lambda y, t, theta: y, names)
+
+    def test_start_has_a_value_for_each_name(self):
+        with pytest.raises(OptionError, match="start has 1"):
+            CustomLoss(lambda y, t, theta: y, ["a", "b"], start=[0.0])
