@@ -267,3 +267,41 @@ class TestDesigns:
         truth = np.sin(1.5 * np.array([0.5, 1.0, 1.5])) + x.mean()
         # a quadratic misses the sine by up to .02, splines by less
         assert (np.abs(curve.params - truth) < 4 * curve.bse + 0.02).all()
+
+
+class TestAuxiliary:
+    """Scales and dispersions beside coefficients: they are in the table, and out of the way elsewhere."""
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def res():
+        draw = dd.simulate.outcome(n=800, seed=1, family="negbin")
+        return dd.fit(draw.formula, draw.data, "negbin", **QUICK)
+
+    def test_they_are_in_the_table_and_in_tests(self, res):
+        assert list(res.params.index) == ["Intercept", "t", "log(alpha)"]
+        assert list(res.theta.columns) == list(res.hte().index) == ["Intercept", "t", "log(alpha)"]
+        assert res.t_test("log(alpha) = 0").effect[0] == res.params["log(alpha)"]
+        assert list(res.wald_test_terms().table.index) == ["Intercept", "t"]
+
+    def test_the_effect_is_what_is_meant(self, res):
+        groups = res.gate("qcut(x_0, 2)")
+        pd.testing.assert_series_equal(groups.params, res.gate("qcut(x_0, 2)", of="t").params)
+        assert res.plot_hte().get_xlabel().startswith("t: ")
+
+    def test_functions_of_the_mean_and_of_the_law(self, res):
+        ratio = res.estimate(dd.Contrast("t", 1, 0, "ratio"))
+        assert ratio.params.iloc[0] > 0
+        mean, variance = res.predict().mean(), res.estimate(dd.ConditionalVariance()).params.iloc[0]
+        assert variance > mean  # overdispersion
+        tail = res.estimate(dd.TailProbability([0, 3]))
+        observed = [(res._fit.rows.y > cut).mean() for cut in (0, 3)]
+        assert (np.abs(tail.params - observed) < 2 * tail.bse).all()
+
+    def test_files_and_new_data(self, res, tmp_path):
+        res.save(tmp_path / "counts")
+        again = dd.load(tmp_path / "counts")
+        assert str(again.summary()) == str(res.summary())
+        new = res._model.user_data.head(5)
+        pd.testing.assert_series_equal(again.predict(new), res.predict(new))
+        assert again.predict(new, which="theta").shape == (5, 3)

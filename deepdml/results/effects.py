@@ -293,7 +293,7 @@ class Effects(Recorded):
                     f"the {part.name} is not a plain average over all rows, so that it cannot be averaged by group; "
                     "start from the Results of coefficients, a difference or marginal effects."
                 )
-        return projection.choose(self._estimates.labels, of)
+        return projection.choose(self._estimates.labels, of, self._fit.auxiliary)
 
     def _effects(self, of: str | None, data: object) -> tuple[int, Float]:
         """Return the position of an estimate and its cross-fitted value at each row, (n_rep, n)."""

@@ -111,7 +111,7 @@ class Figures(Effects):
         """
         fit = self._fit
         rows = fit.need_rows("plot_hte()")
-        j = projection.choose(fit.t_names, name)
+        j = projection.choose(fit.theta_names, name, fit.auxiliary)
         average = self._coefficients()
         low, high = average.conf_int(alpha).iloc[j]
         return draw_distribution(
@@ -120,7 +120,7 @@ class Figures(Effects):
             float(average.params.iloc[j]),
             (float(low), float(high)),
             alpha=alpha,
-            xlabel=f"{fit.t_names[j]}: {estimand_text(fit, AverageCoefficient(), average=False)}",
+            xlabel=f"{fit.theta_names[j]}: {estimand_text(fit, AverageCoefficient(), average=False)}",
             bins=bins,
             ax=ax,
         )

@@ -129,6 +129,12 @@ class Fit:
         """Names of the entries of theta: coefficients, then auxiliary parameters."""
         return self.family.theta_names(self.t_names)
 
+    @property
+    def auxiliary(self) -> tuple[str, ...]:
+        """Names of the entries of theta that are no coefficients: scales, dispersions, shares, cuts."""
+        names, d = self.theta_names, len(self.t_names)
+        return names[d:] if names[:d] == self.t_names else ()
+
     def need_rows(self, purpose: str) -> Rows:
         """Return the arrays by row, or say why they are gone."""
         if self.rows is None:

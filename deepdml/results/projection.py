@@ -6,6 +6,7 @@ functions of the covariates estimates the best linear projection of that value, 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
@@ -23,8 +24,13 @@ Float = NDArray[np.float64]
 GROUP_ROWS = 2  # rows a group needs: the variance within one row is zero
 
 
-def choose(labels: tuple[str, ...], of: str | None) -> int:
+def choose(labels: tuple[str, ...], of: str | None, aside: Collection[str] = ()) -> int:
     """Return the position of the estimate to project: the one named, or the only one beside the intercept.
+
+    Parameters
+    ----------
+    aside : collection of str
+        Names that are no more what is meant than the intercept: auxiliary parameters.
 
     Raises
     ------
@@ -32,7 +38,9 @@ def choose(labels: tuple[str, ...], of: str | None) -> int:
         For an unknown name, or none where there are several.
     """
     if of is None:
-        candidates = [j for j, label in enumerate(labels) if label != "Intercept"] or list(range(len(labels)))
+        candidates = [j for j, label in enumerate(labels) if label not in ("Intercept", *aside)] or list(
+            range(len(labels))
+        )
         if len(candidates) == 1:
             return candidates[0]
         listed = ", ".join(repr(labels[j]) for j in candidates)

@@ -394,8 +394,7 @@ register(Results)
 
 def _are_coefficients(fit: Fit, estimates: Estimates) -> bool:
     """Whether the estimates are the coefficients of the structural columns, perhaps with auxiliary parameters."""
-    labels, d = estimates.labels, len(fit.t_names)
-    return labels == fit.theta_names and labels[:d] == fit.t_names
+    return estimates.labels == fit.theta_names == (*fit.t_names, *fit.auxiliary)
 
 
 def _check_alpha(alpha: float) -> None:
