@@ -4,6 +4,7 @@
 #   make lint     the checks without the tests
 #   make bench    speed and accuracy beside deep-inference, into docs/benchmarks.md
 #   make coverage a Monte Carlo study of the intervals, which goes on where it was, into docs/validation.md
+#   make estimands the same for every estimand, into docs/estimands-coverage.md
 #   make ablation what each part of the learner buys, into docs/ablation.md
 #   make clean    remove the environment and caches
 
@@ -17,7 +18,7 @@ BENCH  := $(VENV)/.installed-bench
 export PIP_CONSTRAINT       := $(CURDIR)/constraints.txt
 export PIP_BUILD_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: demo test lint bench coverage ablation clean
+.PHONY: demo test lint bench coverage estimands ablation clean
 
 demo: $(STAMP)
 	$(BIN)/deepdml demo
@@ -37,6 +38,10 @@ bench: $(BENCH)
 # COVERAGE="--designs smooth,binary --replications 20 --minutes 60"; without it the whole study, some hours
 coverage: $(STAMP)
 	$(BIN)/python tests/benchmarks/bench_coverage.py $(COVERAGE)
+
+# ESTIMANDS="--draws 40 --minutes 60"
+estimands: $(STAMP)
+	$(BIN)/python tests/benchmarks/bench_estimands.py $(ESTIMANDS)
 
 ablation: $(STAMP)
 	$(BIN)/python tests/benchmarks/bench_ablation.py

@@ -90,7 +90,7 @@ class Interventions:
         self.check(column)
         self._check_level(column, value)
         own = self._once(("place", column, value), lambda: self._placed(column, value))
-        if isinstance(law, DiscreteLaw):
+        if isinstance(law, DiscreteLaw) and not self._is_between(column, value):
             self._check_among_levels(own, column, value, law)
         return self._field(own, law)
 
@@ -182,6 +182,13 @@ class Interventions:
             raise OptionError(f"{column!r} has no level {value!r}; its levels are {levels}.")
         if known is None and (isinstance(value, str) or not np.isscalar(value)):
             raise OptionError(f"{value!r} is not a value of {column!r}, which is a number.")
+
+    def _is_between(self, column: str, value: Any) -> bool:
+        """Whether a value lies among the three or more of a number: the formula says what is between them."""
+        if column in self.categories:
+            return False
+        values = np.unique(np.asarray(self._raw()[column], np.float64))
+        return len(values) > 2 and bool(values[0] <= value <= values[-1])
 
     def _check_among_levels(self, own: Float, column: str, value: object, law: DiscreteLaw) -> None:
         """Refuse structural rows that no data have: a 0/1 treatment set to 2, arms never combined."""
