@@ -84,9 +84,9 @@ print(f"true optimal price {fine[np.argmax([(p - 0.4) * chance(p, ad).mean() for
 # %% [markdown]
 # ## Who should see the advertisement?
 #
-# At a price of 2 a sale earns 1.6, and an advertisement costs 0.12: it has to add 0.075 to the chance of a sale. The gain
-# of each customer is a function of their own coefficients; the policy is a tree of depth two, judged on rows that did not
-# choose it.
+# At a price of 2 a sale earns 1.6, and an advertisement costs 0.12: it has to add 0.075 to the chance of a sale. The
+# gain of each customer is a function of their own coefficients; the policy is a tree of depth two, judged on rows that
+# did not choose it.
 
 
 # %%

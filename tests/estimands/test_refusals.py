@@ -59,17 +59,6 @@ CASES = [
 
 
 @pytest.mark.parametrize(("kind", "asked", "message"), CASES, ids=range(len(CASES)))
-def test_between_the_values_of_a_dose_the_formula_speaks() -> None:
-    rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"dose": rng.integers(0, 4, 400) * 1.0, "x": rng.standard_normal(400)})
-    frame["y"] = frame["x"] + 0.5 * frame["dose"] + rng.standard_normal(400)
-    res = dd.fit("y ~ dose | x", frame, learner="net", hidden=(4,), epochs=5, seed=1)
-    curve = res.estimate(dd.DoseResponse("dose", [1.0, 1.5, 2.0]))
-    assert curve.params.iloc[1] == pytest.approx(curve.params.iloc[[0, 2]].mean())
-    with pytest.raises(OptionError, match="structural rows that the data do not have"):
-        res.estimate(dd.DoseResponse("dose", [3.5]))
-
-
 def test_refusals(known, kind, asked, message) -> None:
     with pytest.raises(OptionError, match=message):
         known("gaussian", kind).results.estimate(asked)
@@ -152,3 +141,14 @@ def test_samples_without_data_say_so() -> None:
     for read in (lambda: sample.treatments, lambda: sample.data):
         with pytest.raises(OptionError, match=r"use it through Results.estimate"):
             read()
+
+
+def test_between_the_values_of_a_dose_the_formula_speaks() -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"dose": rng.integers(0, 4, 400) * 1.0, "x": rng.standard_normal(400)})
+    frame["y"] = frame["x"] + 0.5 * frame["dose"] + rng.standard_normal(400)
+    res = dd.fit("y ~ dose | x", frame, learner="net", hidden=(4,), epochs=5, seed=1)
+    curve = res.estimate(dd.DoseResponse("dose", [1.0, 1.5, 2.0]))
+    assert curve.params.iloc[1] == pytest.approx(curve.params.iloc[[0, 2]].mean())
+    with pytest.raises(OptionError, match="structural rows that the data do not have"):
+        res.estimate(dd.DoseResponse("dose", [3.5]))
