@@ -162,6 +162,10 @@ class Family:
         """Return the arguments that make this family again, as JSON values."""
         return {}
 
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments that make this family again, functions included."""
+        return self.options()
+
     def check_support(self, y: Float, y_name: str, labels: NDArray[Any]) -> None:
         """Raise DataError naming the first rows whose outcome this family cannot have."""
         bad = np.flatnonzero(~self.in_support(y))

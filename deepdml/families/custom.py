@@ -58,6 +58,9 @@ class CustomLoss(MultiIndex):
     def options(self) -> dict[str, Any]:
         return {"names": list(self.names), "start": list(self.first)}
 
+    def arguments(self) -> dict[str, Any]:
+        return {"function": self.function, **self.options()}
+
     @property
     def n_indices(self) -> int:
         return len(self.names)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from deepdml import families
 from deepdml.errors import OptionError
 from deepdml.estimands.base import registered
 from deepdml.replication.exhibits import Exhibit
@@ -166,6 +167,11 @@ class _Code:
                 raise OptionError(f"{where} has the estimand {value['$estimand']}, which is not one of deepdml's own.")
             inside = {k: self.expression(v, recipe, where, exhibit) for k, v in value["fields"].items()}
             return f"dd.{value['$estimand']}({', '.join(f'{name}={text}' for name, text in inside.items())})"
+        if "$family" in value:
+            if not hasattr(families, value["$family"]):
+                raise OptionError(f"{where} has the family {value['$family']}, which is not one of deepdml's own.")
+            inside = {k: self.expression(v, recipe, where, exhibit) for k, v in value["fields"].items()}
+            return f"dd.families.{value['$family']}({', '.join(f'{name}={text}' for name, text in inside.items())})"
         if "$results" in value and exhibit is not None:
             return f"{exhibit.fit}_results{self.chain(value['$results'], exhibit)}"
         return str(value["$code"]) if "$code" in value else self._function(value["$function"], where)

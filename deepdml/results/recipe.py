@@ -35,7 +35,7 @@ class Recipe:
     """The call that fitted, and the steps from there.
 
     What JSON has no form for is written as a dict with one key that begins with a dollar sign: ``$array`` (a name in
-    `arrays`, with the name of a Series beside it), ``$dict``, ``$estimand``, ``$results``, ``$function``, ``$code``.
+    `arrays`, with the name of a Series beside it), ``$dict``, ``$estimand``, ``$family``, ``$results``, ``$function``, ``$code``.
 
     Parameters
     ----------
@@ -89,8 +89,9 @@ def plain(value: Any, arrays: Arrays) -> Any:
     if isinstance(value, Estimand):
         return {"$estimand": type(value).__name__, "fields": _given(value, arrays)}
     if isinstance(value, Family):
-        bare = repr(value) == f"{type(value).__name__}()"
-        return value.name if bare else {"$code": f"dd.families.{value!r}"}
+        fields = value.arguments()
+        inside = {name: plain(argument, arrays) for name, argument in fields.items()}
+        return {"$family": type(value).__name__, "fields": inside} if fields else value.name
     if isinstance(value, Mapping) or hasattr(value, "columns"):
         names = list(value if isinstance(value, Mapping) else value.columns)
         return {"$dict": {str(name): plain(value[name], arrays) for name in names}}

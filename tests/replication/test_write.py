@@ -359,3 +359,26 @@ def test_a_function_is_kept_with_its_source(res: dd.Results, tmp_path: Path) -> 
     script = (folder / "run.py").read_text()
     assert "def theta_squared(x, t, theta):\n    return theta[..., 1] ** 2\n" in script
     assert 'estimate(estimands={"squared": theta_squared})' in script
+
+
+def asymmetric(y, t, theta):
+    return (y - (t * theta).sum(-1)) ** 2 * (1.0 + 0.5 * (y > 0))
+
+
+@pytest.mark.parametrize(
+    ("family", "written"),
+    [
+        (dd.families.Tobit(lower=None, upper=1.5), "dd.families.Tobit(lower=None, upper=1.5)"),
+        (dd.families.CustomLoss(asymmetric, ["level", "effect"]), "dd.families.CustomLoss(function=asymmetric, names="),
+    ],
+)
+def test_families_with_options_and_losses_are_written_down(family, written: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    frame = pd.DataFrame({"t": rng.integers(0, 2, 300) * 1.0, "x": rng.standard_normal(300)})
+    frame["y"] = np.minimum(frame["x"] + frame["t"] + rng.standard_normal(300), 1.5)
+    res = dd.fit("y ~ t | x", frame, family, learner="net", hidden=(4,), epochs=2, seed=1)
+    folder = res.replication_package(tmp_path / "package", data=frame)
+    script = (folder / "run.py").read_text()
+    assert written in script
+    assert ("def asymmetric(y, t, theta):" in script) == isinstance(family, dd.families.CustomLoss)
+    assert replication.verify(folder).failures == ()
