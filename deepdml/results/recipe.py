@@ -35,7 +35,8 @@ class Recipe:
     """The call that fitted, and the steps from there.
 
     What JSON has no form for is written as a dict with one key that begins with a dollar sign: ``$array`` (a name in
-    `arrays`, with the name of a Series beside it), ``$dict``, ``$estimand``, ``$family``, ``$results``, ``$function``, ``$code``.
+    `arrays`, with the name of a Series beside it), ``$dict``, ``$estimand``, ``$family``, ``$results``, ``$function``,
+    ``$code``.
 
     Parameters
     ----------
