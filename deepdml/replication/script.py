@@ -14,7 +14,7 @@ import numpy as np
 
 from deepdml.errors import OptionError
 from deepdml.estimands.base import registered
-from deepdml.families import __all__ as FAMILIES
+from deepdml.families import __all__ as family_names
 from deepdml.replication.exhibits import Exhibit
 from deepdml.replication.rawdata import Arrays, RawData
 from deepdml.results.recipe import Recipe, storable
@@ -168,7 +168,7 @@ class _Code:
             inside = {k: self.expression(v, recipe, where, exhibit) for k, v in value["fields"].items()}
             return f"dd.{value['$estimand']}({', '.join(f'{name}={text}' for name, text in inside.items())})"
         if "$family" in value:
-            if value["$family"] not in FAMILIES:
+            if value["$family"] not in family_names:
                 raise OptionError(f"{where} has the family {value['$family']}, which is not one of deepdml's own.")
             inside = {k: self.expression(v, recipe, where, exhibit) for k, v in value["fields"].items()}
             return f"dd.families.{value['$family']}({', '.join(f'{name}={text}' for name, text in inside.items())})"
