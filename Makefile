@@ -6,6 +6,7 @@
 #   make coverage a Monte Carlo study of the intervals, which goes on where it was, into docs/validation.md
 #   make estimands the same for every estimand, into docs/estimands-coverage.md
 #   make ablation what each part of the learner buys, into docs/ablation.md
+#   make docs     the pages as a site, into build/site; a warning is an error
 #   make clean    remove the environment and caches
 
 PYTHON ?= python3
@@ -13,12 +14,13 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 BENCH  := $(VENV)/.installed-bench
+DOCS   := $(VENV)/.installed-docs
 
 # Pins what we install and, in the second, what builds us; pip before 25.3 reads the first for both.
 export PIP_CONSTRAINT       := $(CURDIR)/constraints.txt
 export PIP_BUILD_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: demo test lint bench coverage estimands ablation clean
+.PHONY: demo test lint bench coverage estimands ablation docs clean
 
 demo: $(STAMP)
 	$(BIN)/deepdml demo
@@ -46,8 +48,12 @@ estimands: $(STAMP)
 ablation: $(STAMP)
 	$(BIN)/python tests/benchmarks/bench_ablation.py
 
+# the variable silences the notice that the theme ends in 2027, which is no warning of the build
+docs: $(DOCS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file .mkdocs.yml
+
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build/site .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("deepdml needs Python 3.11 or newer, $(PYTHON) is %d.%d; try make PYTHON=python3.11" % v[:2])'
@@ -59,4 +65,8 @@ $(STAMP): pyproject.toml constraints.txt
 
 $(BENCH): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev,bench]"
+	@touch $@
+
+$(DOCS): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[docs]"
 	@touch $@
