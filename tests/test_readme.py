@@ -65,11 +65,12 @@ def test_the_readme_has_examples_to_run() -> None:
     assert "deepdml fit" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_table_is_the_one_that_is_printed(capsys):
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
+def test_the_table_is_the_one_that_is_printed(page: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Word by word; numbers to a fifth of a standard error, since sums round differently on other machines."""
-    readme = ROOT / "README.md"
-    exec(compile(blocks(readme, "python")[0][1], str(readme), "exec"), {"__name__": "__main__"})
-    printed, shown = capsys.readouterr().out, blocks(readme, "text")[0][1]
+    document = ROOT / page
+    exec(compile(blocks(document, "python")[0][1], str(document), "exec"), {"__name__": "__main__"})
+    printed, shown = capsys.readouterr().out, blocks(document, "text")[0][1]
     number = r"-?\d+\.\d+"
     assert re.sub(number, "#", " ".join(printed.split())) == re.sub(number, "#", " ".join(shown.split()))
     ours, theirs = ([float(v) for v in re.findall(number, text)] for text in (printed, shown))

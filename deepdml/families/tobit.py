@@ -17,7 +17,7 @@ from deepdml.families.probit import mills
 
 @register
 class Tobit(MultiIndex):
-    """y = min(max(y*, lower), upper) with y* ~ N(t' theta(x), sigma(x)^2); coefficients move the latent outcome.
+    """``y = min(max(y*, lower), upper)`` with ``y* ~ N(t'theta(x), sigma(x)^2)``: coefficients move the latent outcome.
 
     Parameters
     ----------
