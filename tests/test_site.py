@@ -114,6 +114,8 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "WARNING" not in done.stderr
+    for script in (ROOT / "vignettes").glob("*.py"):
+        assert "<h1" in (tmp_path / "site" / "vignettes" / f"{script.stem}.html").read_text()
     page = (tmp_path / "site" / "reference" / "results.html").read_text()
     assert 'id="deepdml.Results.sensitivity"' in page
     # griffe alone would show both with the default of the first
