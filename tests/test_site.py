@@ -37,12 +37,12 @@ def public_names() -> list[str]:
 
 def test_every_page_stands_in_the_navigation_once() -> None:
     listed = re.findall(r"^ +- .+: (\S+\.md)$", (ROOT / ".mkdocs.yml").read_text(), re.MULTILINE)
-    assert sorted(listed) == PAGES
+    assert sorted(listed) == PAGES, "list each page of docs/ once under nav: in .mkdocs.yml"
 
 
 @pytest.mark.parametrize("name", public_names())
 def test_the_docstring_of_every_public_name_is_shown(name: str) -> None:
-    assert name in SHOWN
+    assert name in SHOWN, f"add '::: {name}' to a page of docs/reference"
 
 
 def test_what_is_shown_is_public() -> None:
