@@ -205,6 +205,19 @@ class TestOwnLoss:
         with pytest.raises(OptionError, match=r"the loss failed.*IndexError"):
             dd.fit("y ~ t | a", frame, own, **QUICK)
 
+    @pytest.mark.parametrize(
+        "loss",
+        [
+            lambda y, t, theta: (y - theta[..., 0]).abs(),
+            lambda y, t, theta: (y - theta[..., 0]) ** 2 + 0.0 * theta[..., 1],
+            lambda y, t, theta: theta[..., 0] - y * theta[..., 0].log() + theta[..., 1] ** 2,
+        ],
+        ids=["a kink", "an entry without use", "infinite at the start"],
+    )
+    def test_a_loss_that_newton_cannot_start_on_is_refused(self, frame, loss):
+        with pytest.raises(OptionError, match="not finite, or has no curvature"):
+            dd.fit("y ~ t | a", frame, dd.families.CustomLoss(loss, ["level", "more"]), **QUICK)
+
     def test_it_has_no_mean(self, frame):
         own = dd.families.CustomLoss(lambda y, t, theta: (y - theta[..., 0]) ** 2, ["level"])
         res = dd.fit("y ~ t | 1", frame, own, seed=1)

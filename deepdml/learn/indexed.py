@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from deepdml.errors import OptionError
 from deepdml.families.indices import MultiIndex
 from deepdml.learn.autodiff import loss_derivatives
 from deepdml.learn.tasks import Task, Units, refuse_constant
@@ -60,8 +61,16 @@ class IndexTask(Task):
     def _multiplier(self, rows: Tensor, start: Tensor) -> Tensor:
         """Return one over the mean curvature of the indices at their start."""
         eta = start.to(self.y.device).expand(len(rows), -1)
-        curvature = self._slopes(self.y[rows], eta)[1].diagonal(dim1=1, dim2=2).mean()
-        return (1.0 / curvature.clamp_min(1e-12)).cpu()
+        score, second = self._slopes(self.y[rows], eta)
+        curvature = second.diagonal(dim1=1, dim2=2).mean(0)
+        if not bool(score.isfinite().all() and curvature.isfinite().all() and (curvature > 0).all()):
+            raise OptionError(
+                f"the {self.family.name} loss is not finite, or has no curvature in an entry of theta, where training "
+                f"starts (indices {', '.join(f'{v:g}' for v in start.tolist())}). Newton's method and Lambda need a "
+                "second derivative: smooth kinks such as those of an absolute value, use every entry of theta, and "
+                "give a start at which the loss is finite."
+            )
+        return (1.0 / curvature.mean()).cpu()
 
     def to_common(self, out: Tensor, units: Units) -> Tensor:
         if not self.family.location_scale:
