@@ -209,10 +209,13 @@ def peer(study: Study, task: Task) -> list[Row]:
 
 
 def can_fit(estimator: Estimator, study: Study) -> bool:
-    """Say whether a package estimates what a study is about: one treatment, and for DoubleML the same number."""
+    """Say whether a package estimates what a study is about: one treatment in gaussian, logit or poisson outcomes.
+
+    DoubleML has to estimate the same number, too.
+    """
     if estimator == "DoubleML":
         return study.doubleml is not None
-    return study.design not in ("arms", "two_treatments")
+    return study.design not in ("arms", "two_treatments", "outcome")
 
 
 def read(path: Path) -> pd.DataFrame:
