@@ -16,43 +16,50 @@ from deepdml.learn.tasks import Task, Units
 MOST_COEFFICIENTS = 2_000  # of a sieve; beyond it the linear fit stands alone
 
 
-class CholeskyTask(Task):
-    """Conditional means of matrices under squared error: the outputs are the lower triangle of L - 1, the mean L L'.
+class PrecisionTask(Task):
+    """Conditional means of positive matrices H under Stein's loss tr(P H) - log det P, with P = L L' their inverse.
+
+    The mean of H given x minimizes it, whatever the spread of H, and errors count in proportion: Lambda is inverted, and
+    squared errors would learn it where it is large and miss it where it is small. The outputs are the lower triangle of
+    L, the diagonal as logs.
 
     Parameters
     ----------
     target : Tensor (n, k, k)
         Symmetric, with mean near the identity.
+
+    References
+    ----------
+    James & Stein, "Estimation with Quadratic Loss" (Berkeley Symposium 1961), section 5.
     """
+
+    constant_curvature = True
 
     def __init__(self, name: str, target: Tensor, weight: Tensor | None) -> None:
         self.k = target.shape[1]
-        super().__init__(name, "half squared error of the hessian", self.k * (self.k + 1) // 2, weight)
+        super().__init__(name, "Stein's loss of the hessian", self.k * (self.k + 1) // 2, weight)
         self.target = target
         self.place = torch.tril_indices(self.k, self.k, device=target.device)
+        self._diagonal = self.place[0] == self.place[1]
 
     def factors(self, out: Tensor) -> Tensor:
         """Return L (..., k, k) for outputs (..., o)."""
-        lower = torch.eye(self.k, dtype=out.dtype, device=out.device).repeat(*out.shape[:-1], 1, 1)
-        lower[..., self.place[0], self.place[1]] += out
+        lower = torch.zeros(*out.shape[:-1], self.k, self.k, dtype=out.dtype, device=out.device)
+        lower[..., self.place[0], self.place[1]] = torch.where(self._diagonal, out.exp(), out)
         return lower
 
-    def _error(self, out: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        lower = self.factors(out)
-        return lower, lower @ lower.transpose(-1, -2) - self.target[rows].to(out.dtype)
-
     def loss(self, out: Tensor, rows: Tensor, units: Units | None = None) -> Tensor:
-        _, error = self._error(out, rows)
-        return self._weighted(0.5 * error.square().sum((-1, -2)), rows)
+        lower = self.factors(out)
+        trace = (lower * (self.target[rows].to(out.dtype) @ lower)).sum((-1, -2))
+        return self._weighted(trace - 2.0 * out[..., self._diagonal].sum(-1), rows)
 
     def derivatives(self, out: Tensor, rows: Tensor, units: Units | None = None) -> tuple[Tensor, Tensor]:
-        # Gauss and Newton's hessian: L moved in entry (i, j) moves L L' by e_i l_j' + l_j e_i', l_j being column j
-        lower, error = self._error(out, rows)
-        i, j = self.place
-        gradient = (2.0 * error @ lower)[..., i, j]
-        inner = (lower.transpose(-1, -2) @ lower)[..., j[:, None], j[None, :]] * (i[:, None] == i[None, :])
-        cross = lower[..., i[None, :], j[:, None]] * lower[..., i[:, None], j[None, :]]
-        return self._weighted(gradient, rows), self._weighted(2.0 * (inner + cross), rows)
+        lower, (i, j) = self.factors(out), self.place
+        stretch = torch.where(self._diagonal, out.exp(), 1.0)  # of an entry of L by its output
+        gradient = 2.0 * (self.target[rows].to(out.dtype) @ lower)[..., i, j] * stretch - 2.0 * self._diagonal
+        # the curvature at L = 1 and a mean of one, near which the targets are
+        curvature = torch.diag(2.0 + 2.0 * self._diagonal.to(out.dtype)).expand(*rows.shape, self.n_out, self.n_out)
+        return self._weighted(gradient, rows), self._weighted(curvature, rows)
 
 
 def regress_hessian(setting: Setting, outcome: Learned, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -74,13 +81,13 @@ def regress_hessian(setting: Setting, outcome: Learned, rng: np.random.Generator
         typical = torch.einsum("n,nkl->kl", weight[outside], hessians[outside]) / weight[outside].sum()
         root = torch.linalg.cholesky(typical)
         whiten = torch.linalg.inv(root)
-        task = CholeskyTask("hessian", whiten @ hessians @ whiten.T, problem.weight)
-        factors = root @ task.factors(_stacked(task, x, inner)[inside])
-        out[inside] = factors @ factors.transpose(1, 2)
+        task = PrecisionTask("hessian", whiten @ hessians @ whiten.T, problem.weight)
+        lower = whiten.T @ task.factors(_stacked(task, x, inner)[inside])
+        out[inside] = torch.linalg.inv(lower @ lower.transpose(1, 2))
     return np.asarray(out.cpu().numpy())
 
 
-def _stacked(task: CholeskyTask, x: Tensor, inner: Scheme) -> Tensor:
+def _stacked(task: PrecisionTask, x: Tensor, inner: Scheme) -> Tensor:
     """Return the stacked outputs (n, o) of a constant, a linear fit and two sieves."""
     zero = torch.zeros(SPREAD_PARTS, len(x), task.n_out, device=x.device)
     candidates = [Predictions(zero[:1], zero)]

@@ -170,7 +170,7 @@ def test_the_file_is_open(results: Results, tmp_path: Path) -> None:
         theta = np.load(io.BytesIO(archive.read("arrays/0/theta.npy")), allow_pickle=False)
         nets = load_tensors(archive.read("nets.safetensors"))
     assert {name.split(".")[-1] for name in names} == {"json", "npy", "safetensors"}
-    assert (meta["format"], meta["version"], meta["family"]) == ("deepdml-results", 1, "gaussian")
+    assert (meta["format"], meta["version"], meta["family"]) == ("deepdml-results", 1, {"name": "gaussian"})
     np.testing.assert_array_equal(theta, results.theta)
     assert list(nets) == ["slope"]
 
@@ -205,7 +205,7 @@ def test_nothing_is_unpickled(results: Results, tmp_path: Path) -> None:
     [
         (lambda meta: meta.update(format="other"), "not a file of saved Results"),
         (lambda meta: meta.update(version=99), "format version 99, this deepdml reads up to 1. Update"),
-        (lambda meta: meta.update(family="tobit 7"), "family 'tobit 7' is not registered"),
+        (lambda meta: meta.update(family={"name": "tobit 7"}), "family 'tobit 7' is not registered"),
         (lambda meta: meta.update(estimand="unknown"), "damaged"),
         (lambda meta: meta["record"].pop("learner"), "damaged"),
         (lambda meta: meta["record"].update(novel=1), "damaged"),
