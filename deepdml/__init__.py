@@ -18,6 +18,7 @@ _HOME = {
     "load": "deepdml.results",
     "Table": "deepdml.results.tables",
     "etable": "deepdml.results.tables",
+    "Conv": "deepdml.learn.architecture",
     "AverageCoefficient": "deepdml.estimands",
     "AverageMarginalEffect": "deepdml.estimands",
     "ChoiceProbability": "deepdml.estimands",
@@ -42,6 +43,7 @@ __all__ = [
     "ConditionalVariance",
     "ConsumerWelfare",
     "Contrast",
+    "Conv",
     "DeepDML",
     "DoseResponse",
     "Elasticity",
@@ -83,6 +85,7 @@ if TYPE_CHECKING:
         TailProbability,
         WillingnessToPay,
     )
+    from deepdml.learn.architecture import Conv
     from deepdml.model import DeepDML, fit, structural_dml
     from deepdml.results import Results, load
     from deepdml.results.tables import Table, etable

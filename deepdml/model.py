@@ -12,9 +12,11 @@ from numpy.typing import ArrayLike
 from deepdml.design.data import ModelData, add_groups, build_data
 from deepdml.errors import DataError, OptionError, unknown_option
 from deepdml.families import Family, resolve_family
+from deepdml.learn.architecture import Conv
 from deepdml.options import (
     KINDS,
     Auto,
+    architecture,
     covariance_keywords,
     known_propensities,
     one_of,
@@ -174,6 +176,7 @@ class DeepDML:
         learner: Literal["auto", "net"] = "auto",
         n_folds: int = 5,
         n_rep: int = 1,
+        backbone: str | Conv | type = "mlp",
         hidden: tuple[int, ...] | Auto = "auto",
         epochs: int | Auto = "auto",
         lr: float | Auto = "auto",
@@ -200,8 +203,15 @@ class DeepDML:
             Folds; more than five nest in five blocks, whose nets they share.
         n_rep : int
             Repetitions of cross-fitting with new folds, aggregated by the median.
+        backbone : {"mlp", "residual", "transformer"}, Conv or class of torch modules
+            What computes a net's features of the covariates, before its last layer. A multilayer perceptron; one with
+            residual blocks; a transformer over covariate tokens, which each coefficient queries; a convolutional net
+            on images, ``Conv(height, width, channels)``; or a class of torch modules, defined at the top level of a
+            module and called with the number of covariates p, that maps (rows, p) to (rows, features).
         hidden : tuple of int or "auto"
-            Widths of the hidden layers; "auto" is (64, 32).
+            Widths. "mlp": of the hidden layers, "auto" is (64, 32). "residual": of the stream, then of each block's
+            inner layer, (64, 32, 32). "transformer": of a token, a multiple of four, then of each block's inner layer,
+            (32, 64). Conv: channels after each convolution, then of the dense layer, (8, 16, 32).
         epochs : int or "auto"
             Most passes of a net over its training rows; held-out loss stops it earlier. "auto" bounds steps instead.
         lr : float or "auto"
@@ -271,6 +281,7 @@ class DeepDML:
         known = None if given is None else known_propensities(given, data)
         options = LearnOptions(
             learner=one_of("learner", learner, ("auto", "net")),
+            backbone=architecture(backbone, data.x_names),
             hidden=widths(hidden),
             epochs=whole("epochs", epochs),
             lr=positive("lr", lr),

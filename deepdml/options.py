@@ -11,9 +11,11 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from deepdml.design.data import ModelData
+from deepdml.design.names import Names
 from deepdml.design.table import Table, open_table
 from deepdml.errors import DataError, OptionError, list_rows, near_names, unknown_option
 from deepdml.inference import CovarianceKeywords, canonical, covariance
+from deepdml.learn.architecture import Architecture, Conv
 from deepdml.learn.treatment import distinct_rows
 
 Auto = Literal["auto"]
@@ -125,6 +127,35 @@ def known_propensities(treatment: ArrayLike, data: ModelData) -> NDArray[np.floa
     if not np.isin(on, (0.0, 1.0)).all() or (on.sum(1) > 1).any():
         raise OptionError("known propensities need dummy coding of the treatment's levels; use C(...) in the formula.")
     return np.where(on.sum(1) == 1, given @ on.T, 1.0 - given.sum(1, keepdims=True))
+
+
+BACKBONES = ("mlp", "residual", "transformer")
+
+
+def architecture(backbone: str | Conv | type, x_names: Sequence[str]) -> Architecture:
+    """Return the architecture that `backbone` means for these covariates."""
+    if isinstance(backbone, Conv):
+        return _convolution(backbone, x_names)
+    if isinstance(backbone, type):
+        return Architecture("module", {"path": f"{backbone.__module__}:{backbone.__qualname__}"})
+    if isinstance(backbone, str) and backbone != "conv":
+        return Architecture(one_of("backbone", backbone, BACKBONES))
+    raise OptionError(
+        f"backbone={backbone!r} is none of {', '.join(map(repr, BACKBONES))}, no Conv(height, width, channels) and no "
+        "class of torch modules (the class itself, which each net is made from)."
+    )
+
+
+def _convolution(conv: Conv, x_names: Sequence[str]) -> Architecture:
+    matched = set(Names(tuple(x_names), frozenset()).matching(conv.columns))
+    pixels = [j for j, name in enumerate(x_names) if name in matched]
+    if len(pixels) != conv.size:
+        raise OptionError(
+            f"{conv} reads {conv.height} x {conv.width} x {conv.channels} = {conv.size:,} pixels, but {len(pixels):,} "
+            f"of the {len(x_names):,} covariates match {conv.columns!r}."
+        )
+    shape = {"height": conv.height, "width": conv.width, "channels": conv.channels}
+    return Architecture("conv", {**shape, "pixels": pixels})
 
 
 def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> Any:

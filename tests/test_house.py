@@ -42,6 +42,7 @@ def in_new_process(code: str) -> str:
         "deepdml.families",
         "deepdml.inference",
         "deepdml.leakage",
+        "deepdml.learn.architecture",
         "deepdml.learn.influence",
         "deepdml.replication",
         "deepdml.results",

@@ -19,7 +19,6 @@ from deepdml.errors import OptionError
 from deepdml.families.base import Family
 from deepdml.learn.crossfit import Repetition, crossfit
 from deepdml.learn.influence import FitRecord, Influence, NuisanceFit, TrainedNets
-from deepdml.learn.nuisances import HIDDEN
 from deepdml.learn.prediction import collect_nets
 from deepdml.learn.problem import LearnOptions, Problem, pose
 from deepdml.learn.training import TrainedGroup
@@ -111,7 +110,7 @@ def _record(
         n_folds=plans[0].n_folds,
         n_blocks=plans[0].n_blocks,
         n_rep=len(plans),
-        hidden=(options.hidden or HIDDEN) if problem.x.shape[1] else (),
+        hidden=options.widths if problem.x.shape[1] else (),
         seed=seed,
         device=options.device,
         threads=torch.get_num_threads(),
@@ -122,6 +121,7 @@ def _record(
         floored_share=float(np.mean([r.curvature.floored_share for r in repetitions])),
         min_eigenvalue=float(min(r.curvature.min_eigenvalue for r in repetitions)),
         signal={name: float(np.median([r.signal[name] for r in repetitions])) for name in first.signal},
+        backbone=options.backbone.name if problem.x.shape[1] else "mlp",
         history=tuple(curve for number, r in enumerate(repetitions) for curve in _history(number, r)),
     )
 

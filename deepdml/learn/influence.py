@@ -158,8 +158,8 @@ class NuisanceFit:
 class FitRecord:
     """What a fit did, for the summary's head, the diagnostics and a saved file. All fields are plain JSON values.
 
-    `strategy` names how Lambda was obtained, `treatment_model` the model of T given x; `hidden` the layer widths;
-    `overlap` maps a label to a share or a quantile (propensity by level, or the residual sd of T);
+    `strategy` names how Lambda was obtained, `treatment_model` the model of T given x; `hidden` the widths of the
+    `backbone`; `overlap` maps a label to a share or a quantile (propensity by level, or the residual sd of T);
     `clipped_share` and `floored_share` are shares of rows in [0, 1]; `min_eigenvalue` is the smallest
     eigenvalue of Lambda over the rows; `notes` are the warnings of the fit, one sentence each; `signal` holds the
     statistics of what is left in held-out residuals, by name (learn/signal.py); `history` holds a training curve per
@@ -187,6 +187,7 @@ class FitRecord:
     notes: tuple[str, ...] = ()
     signal: dict[str, float] = field(default_factory=dict)
     history: tuple[dict[str, Any], ...] = ()
+    backbone: str = "mlp"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepdml.design.splits import SplitPlan
-from deepdml.learn.backbones import Backbone
 from deepdml.learn.candidates import BasisFit, constant_basis, fit_basis, fit_sieve, linear_basis, sieve_basis
 from deepdml.learn.heads import refit_heads
 from deepdml.learn.problem import LearnOptions, Problem
@@ -35,14 +34,12 @@ Int = NDArray[np.intp]
 Report = Callable[[str, int, int, float], None]
 Fit = TrainedGroup | BasisFit | TreesFit
 
-HIDDEN = (64, 32)
 LR = 4e-3
 BATCH = 256
 VECTOR = 32  # torch rounds what is left of a tensor after multiples of it differently, so batches are multiples of it
 STEPS = (150, 2_000)
 DECAY = 1.0  # decoupled weight decay of the nets at DECAY_ROWS rows; it falls with the number of rows
 DECAY_ROWS = 8_000
-NEURAL = ("silu", "sine")
 SPREAD_PARTS = 4  # parts of the held-out residuals that choose the model of the conditional variance
 
 
@@ -164,13 +161,12 @@ def _schedule(options: LearnOptions, n: int, scheme: Scheme) -> Schedule:
 
 def _groups(setting: Setting, linear: list[BasisFit], units: list[Units]) -> list[NetGroup]:
     options, n, p = setting.options, *setting.problem.x.shape
-    hidden = options.hidden or HIDDEN
     decay = DECAY * min(1.0, DECAY_ROWS / n) if options.weight_decay is None else options.weight_decay
     return [
-        NetGroup(f"{activation} net", fit.task, Backbone(p, hidden, fit.task.n_out, activation), u, start, decay)
+        NetGroup(backbone.label, fit.task, backbone, u, start, decay)
         for fit, u in zip(linear, units, strict=True)
         for start in [_on_net_scale(fit, setting.inputs)]
-        for activation in (NEURAL if options.learner == "auto" else NEURAL[:1])
+        for backbone in options.backbones(p, fit.task.n_out)
         for _ in range(options.ensemble)
     ]
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepdml.learn.backbones import Backbone
+from deepdml.learn.backbones import Backbone, build
 from deepdml.learn.candidates import Basis, BasisFit
 from deepdml.learn.crossfit import Repetition
 from deepdml.learn.influence import TrainedNets
@@ -106,7 +106,7 @@ class _Writer:
         for layer in backbone.split(parameters)[-3:]:  # the last layer, its bias and the skip
             layer.copy_((layer.double() @ mix).float())
         name = f"nets.{len(self.nets)}"
-        self.nets.append({"activation": backbone.activation, "hidden": list(backbone.hidden)})
+        self.nets.append(backbone.config)
         self.arrays[f"{name}.parameters"] = parameters.numpy()
         self.arrays[f"{name}.mean"] = setting.inputs.mean.cpu()[net, 0].numpy()
         self.arrays[f"{name}.scale"] = setting.inputs.scale.cpu()[net, 0].numpy()
@@ -183,10 +183,14 @@ def _predict(nets: TrainedNets, x: Tensor) -> Tensor:
     arrays = {name: torch.tensor(value) for name, value in nets.arrays.items()}
     theta = arrays["offset"].expand(len(x), -1).clone()
     for i, kind in enumerate(nets.config["nets"]):
-        backbone = Backbone(nets.config["n_in"], tuple(kind["hidden"]), nets.config["n_out"], kind["activation"])
+        backbone = build(kind, nets.config["n_in"], nets.config["n_out"])
         own = {f: arrays[f"nets.{i}.{f}"] for f in ("parameters", "mean", "scale")}
-        standardized = (x[None] - own["mean"][:, None]) / own["scale"][:, None]
-        theta += backbone.forward(own["parameters"], standardized).double().sum(0)
+        # net by net: some backbones hold many numbers a row
+        outs = [
+            backbone.forward(parameters[None], ((x - mean) / scale)[None])
+            for parameters, mean, scale in zip(own["parameters"], own["mean"], own["scale"], strict=True)
+        ]
+        theta += torch.cat(outs).double().sum(0)
     for i, kind in enumerate(nets.config["bases"]):
         own = {f: arrays[f"bases.{i}.{f}"] for f in ("mean", "scale", "knots", "center", "spread", "coefficients")}
         directions = arrays[f"bases.{i}.directions"] if kind["sieve"] else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -14,6 +14,8 @@ from torch import Tensor
 from deepdml.design.data import ModelData
 from deepdml.families import Family
 from deepdml.families.indices import MultiIndex
+from deepdml.learn.architecture import Architecture
+from deepdml.learn.backbones import BACKBONES, Backbone, build
 from deepdml.learn.curvature import Strategy, choose_strategy
 from deepdml.learn.indexed import IndexTask
 from deepdml.learn.tasks import LevelTask, MeanTask, OutcomeTask, Task
@@ -33,6 +35,7 @@ class LearnOptions:
     """
 
     learner: Literal["auto", "net"] = "auto"
+    backbone: Architecture = field(default_factory=Architecture)
     hidden: tuple[int, ...] | None = None
     epochs: int | None = None
     lr: float | None = None
@@ -42,6 +45,18 @@ class LearnOptions:
     known: Float | None = None
     lambda_: str = "auto"
     device: str = "cpu"
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The widths that `hidden` means for the backbone."""
+        return self.hidden or BACKBONES[self.backbone.name].default_hidden
+
+    def backbones(self, n_in: int, n_out: int) -> list[Backbone]:
+        """Return the backbones of the neural candidates; ``learner="net"`` has the first alone."""
+        cls = BACKBONES[self.backbone.name]
+        config = {"backbone": cls.name, "hidden": self.widths, **self.backbone.options}
+        activations = cls.activations if self.learner == "auto" else cls.activations[:1]
+        return [build({**config, "activation": activation}, n_in, n_out) for activation in activations]
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,14 +74,23 @@ def _crossfitting(fit: Fit) -> str:
     return text
 
 
+_NETS = {
+    "mlp": "nets with hidden layers of {layers} units",
+    "residual": "nets with residual blocks, of {layers} units",
+    "transformer": "transformers over covariate tokens, which each coefficient queries, of {layers} units",
+    "conv": "convolutional nets on images, of {layers} units",
+    "module": "nets of the authors' own",
+}
+
+
 def _learner(fit: Fit) -> str:
     record = fit.record
-    if not record.hidden:
+    if not record.hidden and record.backbone != "module":
         return "There are no covariates, and nothing but constants was learned."
     layers = " and ".join(f"{width:,}" for width in record.hidden)
     nets = (
-        f"nets with hidden layers of {layers} units, started at the linear fit, averaged over their last steps and "
-        "stopped by held-out loss"
+        f"{_NETS[record.backbone].format(layers=layers)}, started at the linear fit, averaged over their last steps "
+        "and stopped by held-out loss"
     )
     if record.learner == "net":
         return f"The learners are {nets}; their last layer was refitted on all rows outside the fold."

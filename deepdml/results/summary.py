@@ -107,13 +107,20 @@ def _head(fit: Fit, estimates: Estimates, estimand: str) -> tuple[list[tuple[str
         ("Df Residuals:", None),
         ("Folds/blocks/reps:", [f"{record.n_folds} x {record.n_blocks} x {record.n_rep}"]),
         ("Learner:", [record.learner]),
-        ("Hidden layers:", ["-".join(str(width) for width in record.hidden) or "none"]),
+        ("Hidden layers:", [_layers(fit)]),
         ("Seed:", [str(record.seed)]),
     ]
     if estimates.covariance.n_clusters:
         label = "Periods:" if estimates.covariance.cov_type == "driscoll-kraay" else "Clusters:"
         left.append((label, [" x ".join(f"{count:,}" for count in estimates.covariance.n_clusters)]))
     return left, right
+
+
+def _layers(fit: Fit) -> str:
+    """Return the nets' widths, after the name of a backbone that is not the default."""
+    widths = "-".join(str(width) for width in fit.record.hidden)
+    name = "" if fit.record.backbone == "mlp" else fit.record.backbone
+    return f"{name} {widths}".strip() or "none"
 
 
 def _foot(fit: Fit, estimates: Estimates) -> list[str]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from deepdml.learn import heads
-from deepdml.learn.backbones import Backbone
+from deepdml.learn.backbones import Perceptron
 from deepdml.learn.candidates import fit_basis, linear_basis
 from deepdml.learn.heads import HeadFeatures, refit_heads
 from deepdml.learn.training import NetGroup, Schedule, TrainedGroup, train
@@ -17,7 +17,7 @@ def trained_for(p, name: str = "outcome", steps: int = 100) -> TrainedGroup:
     task = getattr(p.problem, name)
     units = p.units(task)
     start = fit_basis("l", task, linear_basis(p.problem.x), p.problem.x, p.scheme, units).nets.float()
-    group = NetGroup("silu", task, Backbone(3, (6, 5), task.n_out, "silu"), units, start, 1.0)
+    group = NetGroup("silu", task, Perceptron(3, (6, 5), task.n_out, "silu"), units, start, 1.0)
     schedule = Schedule(5e-3, 64, steps, steps)
     return train(p.inputs, [group], p.scheme, schedule, np.random.SeedSequence(3), lambda *at: None)[0]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from deepdml.learn.backbones import Backbone
+from deepdml.learn.backbones import Perceptron
 from deepdml.learn.candidates import fit_basis, linear_basis
 from deepdml.learn.nuisances import _schedule
 from deepdml.learn.problem import LearnOptions
@@ -25,7 +25,7 @@ def groups_of(p, activations=("silu",), hidden=(8,), linear=True, tasks=("outcom
         if linear:
             start = fit_basis("l", task, linear_basis(p.problem.x), p.problem.x, p.scheme, units).nets.float()
         groups += [
-            NetGroup(a, task, Backbone(p.problem.x.shape[1], hidden, task.n_out, a), units, start, 1.0)
+            NetGroup(a, task, Perceptron(p.problem.x.shape[1], hidden, task.n_out, a), units, start, 1.0)
             for a in activations
         ]
     return groups
