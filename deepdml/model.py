@@ -18,6 +18,7 @@ from deepdml.options import (
     Auto,
     architecture,
     covariance_keywords,
+    joined_by,
     known_propensities,
     one_of,
     positive,
@@ -182,6 +183,7 @@ class DeepDML:
         lr: float | Auto = "auto",
         weight_decay: float | Auto = "auto",
         ensemble: int = 1,
+        ensemble_by: Literal["average", "concat"] = "average",
         treatment: str | Callable[[Any], ArrayLike] | ArrayLike = "auto",
         lambda_: str = "auto",
         cov_type: str = "HC1",
@@ -219,7 +221,10 @@ class DeepDML:
         weight_decay : float or "auto"
             Decoupled weight decay of the hidden layers; "auto" falls with the number of rows.
         ensemble : int
-            Copies of every net, from different seeds, whose predictions are averaged.
+            Copies of every net, from different seeds.
+        ensemble_by : {"average", "concat"}
+            What joins the copies: the mean of their predictions, or, for ``learner="net"``, one last layer, refitted on
+            the features of all of them.
         treatment : {"auto", "discrete", "continuous"}, column, function or array
             Model of the treatment; "auto" takes up to ten distinct structural rows as levels. Known propensities of an
             experiment are a column of the data, a function that computes them from the data, or an array: one number,
@@ -287,6 +292,7 @@ class DeepDML:
             lr=positive("lr", lr),
             weight_decay=positive("weight_decay", weight_decay, zero=True),
             ensemble=whole("ensemble", ensemble) or 1,
+            ensemble_by=joined_by(ensemble_by, learner),
             treatment="discrete" if known is not None else one_of("treatment", treatment, KINDS),
             known=known,
             lambda_=lambda_,

@@ -158,6 +158,16 @@ def _convolution(conv: Conv, x_names: Sequence[str]) -> Architecture:
     return Architecture("conv", {**shape, "pixels": pixels})
 
 
+def joined_by(ensemble_by: str, learner: str) -> Any:
+    """Return what joins the copies of an ensemble, or raise OptionError where the learner has no heads to refit."""
+    if one_of("ensemble_by", ensemble_by, ("average", "concat")) == "concat" and learner != "net":
+        raise OptionError(
+            "ensemble_by='concat' refits one last layer on the features of all copies, which learner='net' does; the "
+            "stack of learner='auto' keeps each net's own. Use learner='net' or ensemble_by='average'."
+        )
+    return ensemble_by
+
+
 def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> Any:
     """Return a value if it is allowed."""
     if value not in allowed:

@@ -23,6 +23,7 @@ SETTINGS = [
     pytest.param({"learner": "auto", "n_folds": 10}, id="auto-10"),
     pytest.param({"learner": "net", "n_folds": 5}, id="net-5"),
     pytest.param({"learner": "net", "n_folds": 10}, id="net-10"),
+    pytest.param({"learner": "net", "n_folds": 10, "ensemble": 2, "ensemble_by": "concat"}, id="net-10-concat"),
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,12 +18,14 @@ STEPS = 3  # heads tried by Newton's method for a loss that is not quadratic; th
 
 
 def refit_heads(
-    trained: TrainedGroup, inputs: Inputs, scheme: Scheme, fold: Tensor, fold_block: np.ndarray
+    copies: Sequence[TrainedGroup], inputs: Inputs, scheme: Scheme, fold: Tensor, fold_block: np.ndarray
 ) -> tuple[Tensor, Tensor]:
-    """Refit the last layer and the skip of each block's net for every fold of the block, on all rows but the fold.
+    """Refit the last layer and the skip of each block's nets for every fold of the block, on all rows but the fold.
 
     Parameters
     ----------
+    copies : sequence of TrainedGroup
+        Copies of the net, whose features one head reads together.
     fold : Tensor (n,)
     fold_block : (k,) array
         The block of each fold.
@@ -32,16 +35,17 @@ def refit_heads(
     out : Tensor (n, o)
         Predictions of every row by its fold's head, in common units.
     heads : Tensor (k, f, o)
-        Rows: the constant, the last hidden layer, the standardized covariates; in common units.
+        Rows: the constant, the features of each copy in turn, the standardized covariates; in common units.
     """
-    task = trained.group.task
+    task, backbone = copies[0].group.task, copies[0].group.backbone
     out = torch.zeros(len(fold), task.n_out, dtype=torch.float64, device=fold.device)
-    heads = torch.zeros(len(fold_block), _n_features(trained), task.n_out, dtype=torch.float64, device=fold.device)
+    f = 1 + len(copies) * backbone.n_features + backbone.n_in
+    heads = torch.zeros(len(fold_block), f, task.n_out, dtype=torch.float64, device=fold.device)
     for a in range(scheme.n_blocks):
         v = int(scheme.snapshots_of(a)[0])
-        features = HeadFeatures.of(trained, inputs, v, int(scheme.net[v]))
+        features = HeadFeatures.of(copies, inputs, v, int(scheme.net[v]))
         folds = torch.from_numpy(np.flatnonzero(fold_block == a)).to(fold.device)
-        refit = _Refit(trained, features, scheme, v, [torch.nonzero(fold == k)[:, 0] for k in folds.tolist()])
+        refit = _Refit(copies, features, scheme, v, [torch.nonzero(fold == k)[:, 0] for k in folds.tolist()])
         heads[folds] = refit.run()
         for k in folds.tolist():
             for rows in torch.nonzero(fold == k)[:, 0].split(4 * CHUNK):
@@ -49,13 +53,16 @@ def refit_heads(
     return out, heads
 
 
-def _n_features(trained: TrainedGroup) -> int:
-    return 1 + trained.group.backbone.n_features + trained.group.backbone.n_in
+def heads_of_copies(heads: Tensor, copies: Sequence[TrainedGroup]) -> tuple[Tensor, ...]:
+    """Return for each copy the heads (k, f, o) whose mean over the copies is the heads on all their features."""
+    h, m = copies[0].group.backbone.n_features, len(copies)
+    one, *features, skip = heads.split([1, *[h] * m, heads.shape[1] - 1 - m * h], dim=1)
+    return tuple(torch.cat([one, m * own, skip], 1) for own in features)
 
 
 @dataclass(frozen=True, slots=True)
 class HeadFeatures:
-    """What the last layer of a snapshot reads: one, the hidden layer, the covariates; f columns.
+    """What the last layer of a snapshot reads: one, the features of its copies, the covariates; f columns.
 
     Covariates are standardized when rows are asked for, so that no second matrix of the size of x is held.
 
@@ -72,14 +79,15 @@ class HeadFeatures:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, trained: TrainedGroup, inputs: Inputs, v: int, net: int) -> HeadFeatures:
-        """Compute the hidden layer of snapshot v, a state of net `net`, at all rows."""
-        backbone, device, n = trained.group.backbone, inputs.x.device, len(inputs.x)
-        parts = backbone.split(trained.parameters[v : v + 1])
+    def of(cls, copies: Sequence[TrainedGroup], inputs: Inputs, v: int, net: int) -> HeadFeatures:
+        """Compute the features of snapshot v, a state of net `net`, at all rows."""
+        backbone, device, n = copies[0].group.backbone, inputs.x.device, len(inputs.x)
+        parts = [backbone.split(trained.parameters[v : v + 1]) for trained in copies]
         own = torch.tensor([net], device=device)
-        hidden = torch.empty(n, backbone.n_features, device=device)
+        hidden = torch.empty(n, len(copies) * backbone.n_features, device=device)
         for rows in torch.arange(n, device=device).split(4 * CHUNK):
-            hidden[rows] = backbone.features(parts, inputs.standardized(own, rows[None]))[0]
+            x = inputs.standardized(own, rows[None])
+            hidden[rows] = torch.cat([backbone.features(copy, x)[0] for copy in parts], 1)
         return cls(inputs, own, hidden)
 
     def __getitem__(self, rows: Tensor) -> Tensor:
@@ -92,17 +100,20 @@ class _Refit:
     """Newton steps for the heads of one block's folds, with a ridge toward the trained head.
 
     The penalty is chosen on the rows held out from the trunk, by the loss of a head refit on the trunk's training rows.
+    A head on several copies' features starts as the mean of theirs.
     """
 
     def __init__(
-        self, trained: TrainedGroup, features: HeadFeatures, scheme: Scheme, v: int, folds: list[Tensor]
+        self, copies: Sequence[TrainedGroup], features: HeadFeatures, scheme: Scheme, v: int, folds: list[Tensor]
     ) -> None:
-        self.task, self.features, self.folds = trained.group.task, features, folds
+        group = copies[0].group
+        self.task, self.features, self.folds = group.task, features, folds
         device = features.hidden.device
         net = int(scheme.net[v])
-        self.units = trained.group.units.select(torch.tensor([net], device=device))
-        parts = trained.group.backbone.split(trained.parameters[v : v + 1])
-        self.start = torch.cat([parts[-2][0], parts[-3][0], parts[-1][0]]).double()
+        self.units = group.units.select(torch.tensor([net], device=device))
+        last = [[p[0] for p in group.backbone.split(c.parameters[v : v + 1])[-3:]] for c in copies]
+        layers, bias, skip = (torch.stack(parts).double() / len(copies) for parts in zip(*last, strict=True))
+        self.start = torch.cat([bias.sum(0), layers.flatten(0, 1), skip.sum(0)])
         self.trunk_rows = torch.from_numpy(scheme.rows_of_cells(scheme.train[net])).to(device)
         self.held_rows = torch.from_numpy(scheme.rows_of_cells(scheme.select[v])).to(device)
         self.own = torch.full((len(features.hidden),), -1, device=device)

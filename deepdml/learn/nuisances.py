@@ -13,7 +13,7 @@ from torch import Tensor
 
 from deepdml.design.splits import SplitPlan
 from deepdml.learn.candidates import BasisFit, constant_basis, fit_basis, fit_sieve, linear_basis, sieve_basis
-from deepdml.learn.heads import refit_heads
+from deepdml.learn.heads import heads_of_copies, refit_heads
 from deepdml.learn.problem import LearnOptions, Problem
 from deepdml.learn.recalibration import Recalibration, recalibrate
 from deepdml.learn.scheme import Scheme
@@ -218,18 +218,19 @@ def combine(
 
 
 def _with_heads(setting: Setting, constant: BasisFit, linear: BasisFit, nets: list[Candidate]) -> Learned:
-    """Return the nuisance of ``learner="net"``: the mean over copies of nets with refit heads."""
+    """Return the nuisance of ``learner="net"``: nets with refit heads, one for each copy or one on all of them."""
     inputs, scheme, task = setting.inputs, setting.scheme, linear.task
     (net,) = nets
     stacked = stack(task, [net.predictions(inputs, scheme)], scheme)
-    refits = [
-        refit_heads(fit, inputs, scheme, setting.fold, setting.plan.fold_block)
-        for fit in net.fits
-        if isinstance(fit, TrainedGroup)
-    ]
+    copies = [fit for fit in net.fits if isinstance(fit, TrainedGroup)]
+    together = [copies] if setting.options.ensemble_by == "concat" else [[copy] for copy in copies]
+    refits = [refit_heads(each, inputs, scheme, setting.fold, setting.plan.fold_block) for each in together]
     out = torch.stack([out for out, _ in refits]).mean(0)
+    heads = tuple(
+        own for each, (_, found) in zip(together, refits, strict=True) for own in heads_of_copies(found, each)
+    )
     line, flat = (predictions_of_basis(fit, inputs.x, scheme).members.mean(0) for fit in (linear, constant))
-    return Learned(task, out, stacked, (net,), line, flat, heads=tuple(heads for _, heads in refits))
+    return Learned(task, out, stacked, (net,), line, flat, heads=heads)
 
 
 @dataclass(frozen=True, slots=True)

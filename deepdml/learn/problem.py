@@ -41,6 +41,7 @@ class LearnOptions:
     lr: float | None = None
     weight_decay: float | None = None
     ensemble: int = 1
+    ensemble_by: Literal["average", "concat"] = "average"
     treatment: Literal["auto", "discrete", "continuous"] = "auto"
     known: Float | None = None
     lambda_: str = "auto"

@@ -9,26 +9,26 @@ import torch
 from deepdml.learn import heads
 from deepdml.learn.backbones import Perceptron
 from deepdml.learn.candidates import fit_basis, linear_basis
-from deepdml.learn.heads import HeadFeatures, refit_heads
+from deepdml.learn.heads import HeadFeatures, heads_of_copies, refit_heads
 from deepdml.learn.training import NetGroup, Schedule, TrainedGroup, train
 
 
-def trained_for(p, name: str = "outcome", steps: int = 100) -> TrainedGroup:
+def trained_for(p, name: str = "outcome", steps: int = 100, seed: int = 3) -> TrainedGroup:
     task = getattr(p.problem, name)
     units = p.units(task)
     start = fit_basis("l", task, linear_basis(p.problem.x), p.problem.x, p.scheme, units).nets.float()
     group = NetGroup("silu", task, Perceptron(3, (6, 5), task.n_out, "silu"), units, start, 1.0)
     schedule = Schedule(5e-3, 64, steps, steps)
-    return train(p.inputs, [group], p.scheme, schedule, np.random.SeedSequence(3), lambda *at: None)[0]
+    return train(p.inputs, [group], p.scheme, schedule, np.random.SeedSequence(seed), lambda *at: None)[0]
 
 
 def refit(p, trained: TrainedGroup) -> tuple[torch.Tensor, torch.Tensor]:
-    return refit_heads(trained, p.inputs, p.scheme, torch.from_numpy(p.plan.fold), p.plan.fold_block)
+    return refit_heads([trained], p.inputs, p.scheme, torch.from_numpy(p.plan.fold), p.plan.fold_block)
 
 
 def features_of(p, trained: TrainedGroup, block: int) -> torch.Tensor:
     v = int(p.scheme.snapshots_of(block)[0])
-    return HeadFeatures.of(trained, p.inputs, v, int(p.scheme.net[v]))[torch.arange(len(p.inputs.x))].double()
+    return HeadFeatures.of([trained], p.inputs, v, int(p.scheme.net[v]))[torch.arange(len(p.inputs.x))].double()
 
 
 def test_features_are_one_the_hidden_layer_and_the_covariates(posed):
@@ -118,3 +118,58 @@ def test_folds_of_a_block_have_their_own_heads(posed):
     same_block = np.flatnonzero(p.plan.fold_block == 0)
     assert len(same_block) == 2
     assert (found[same_block[0]] != found[same_block[1]]).any()
+
+
+class TestConcatenated:
+    """One head on the features of several copies of a net."""
+
+    def test_features_are_those_of_each_copy_in_turn(self, posed):
+        p = posed(learner="net")
+        copies = [trained_for(p), trained_for(p, seed=4)]
+        v = int(p.scheme.snapshots_of(2)[0])
+        rows = torch.arange(40)
+        both = HeadFeatures.of(copies, p.inputs, v, 2)[rows]
+        one, two = (HeadFeatures.of([copy], p.inputs, v, 2)[rows] for copy in copies)
+        assert torch.equal(both, torch.cat([one[:, :6], two[:, 1:6], one[:, 6:]], 1))
+
+    @pytest.mark.parametrize("name", ["outcome", "treated"])
+    @pytest.mark.parametrize("penalty", [1e-3, 1.0])
+    def test_gaussian_heads_are_ridge_regressions_toward_the_mean_of_the_copies(
+        self, posed, monkeypatch, name, penalty
+    ):
+        monkeypatch.setattr(heads, "PENALTIES", (penalty,))
+        p = posed(learner="net")
+        copies = [trained_for(p, name), trained_for(p, name, seed=4)]
+        out, _ = refit_heads(copies, p.inputs, p.scheme, torch.from_numpy(p.plan.fold), p.plan.fold_block)
+        task, fold = copies[0].group.task, torch.from_numpy(p.plan.fold)
+        for k in range(5):
+            v = int(p.scheme.snapshots_of(k)[0])
+            features = HeadFeatures.of(copies, p.inputs, v, int(p.scheme.net[v]))[torch.arange(400)].double()
+            units = copies[0].group.units.select(torch.tensor([int(p.scheme.net[v])]))
+            one, two = (c.group.backbone.split(c.parameters[v : v + 1].double()) for c in copies)
+            mean = [(a[0] + b[0]) / 2 for a, b in zip(one, two, strict=True)]
+            start = torch.cat([mean[-2], one[-3][0] / 2, two[-3][0] / 2, mean[-1]])
+            rows = torch.nonzero(fold != k)[:, 0]
+            gradient, curvature = task.derivatives((features[rows] @ start)[None], rows[None], units)
+            size = start.numel()
+            hessian = torch.einsum("noq,nf,ng->ofqg", curvature[0], features[rows], features[rows]).reshape(size, size)
+            slope = torch.einsum("no,nf->of", gradient[0], features[rows]).reshape(-1)
+            ridge = penalty * hessian.diagonal().mean() * torch.eye(size).double()
+            head = start - torch.linalg.solve(hessian + ridge, slope).view(task.n_out, -1).T
+            expected = task.to_common((features[fold == k] @ head)[None], units)[0]
+            torch.testing.assert_close(out[fold == k], expected, rtol=1e-3, atol=1e-4)  # hessians in single precision
+
+    def test_the_mean_of_the_copies_heads_is_the_head_on_all(self, posed):
+        p = posed(learner="net", n_folds=10)
+        copies = [trained_for(p), trained_for(p, seed=4), trained_for(p, seed=5)]
+        out, found = refit_heads(copies, p.inputs, p.scheme, torch.from_numpy(p.plan.fold), p.plan.fold_block)
+        fold = torch.from_numpy(p.plan.fold)
+        shares = heads_of_copies(found, copies)
+        for k, a in enumerate(p.plan.fold_block):
+            v = int(p.scheme.snapshots_of(a)[0])
+            rows = torch.nonzero(fold == k)[:, 0]
+            each = [
+                HeadFeatures.of([copy], p.inputs, v, int(p.scheme.net[v]))[rows].double() @ own[k]
+                for copy, own in zip(copies, shares, strict=True)
+            ]
+            torch.testing.assert_close(torch.stack(each).mean(0), out[rows], rtol=1e-9, atol=1e-9)

@@ -23,7 +23,12 @@ def draw(n: int = 400, noise: float = 1.0, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame({"y": y, "t": t, "x0": x[:, 0], "x1": x[:, 1], "x2": 50 + 3 * x[:, 2]})
 
 
-LEARNERS = [{"learner": "auto"}, {"learner": "net", "n_folds": 10}, {"learner": "auto", "n_folds": 3, "n_rep": 2}]
+LEARNERS = [
+    {"learner": "auto"},
+    {"learner": "net", "n_folds": 10},
+    {"learner": "auto", "n_folds": 3, "n_rep": 2},
+    {"learner": "net", "ensemble": 3, "ensemble_by": "concat"},
+]
 
 
 @pytest.mark.parametrize("options", LEARNERS, ids=str)
@@ -55,14 +60,14 @@ def test_predictions_for_the_training_rows_are_near_the_cross_fitted_ones(option
     assert (eta_new - eta_cross).abs().mean() < 0.5 * eta_cross.std()
 
 
-@pytest.mark.parametrize("learner", ["auto", "net"])
-def test_a_blocks_share_of_the_prediction_is_what_predicts_its_rows(monkeypatch, learner):
+@pytest.mark.parametrize("options", [LEARNERS[0], {"learner": "net"}, LEARNERS[3]], ids=str)
+def test_a_blocks_share_of_the_prediction_is_what_predicts_its_rows(monkeypatch, options):
     """With the other blocks' snapshots left out, the stored fits give a fifth of the block's own cross-fitted theta."""
     kept = {}
     monkeypatch.setattr(prediction, "collect_nets", lambda repetitions: kept.update(r=repetitions[0]))
     monkeypatch.setattr("deepdml.learn.fitting.collect_nets", prediction.collect_nets)
     frame = draw(600)
-    dd.fit("y ~ t | x0 + x1 + x2", frame, seed=1, hidden=(4,), epochs=20, learner=learner)
+    dd.fit("y ~ t | x0 + x1 + x2", frame, seed=1, hidden=(4,), epochs=20, **options)
     monkeypatch.undo()
     r = kept["r"]
     x = r.setting.problem.x
