@@ -3,6 +3,7 @@
 #   make test     every check: ruff, mypy, import-linter, pytest
 #   make lint     the checks without the tests
 #   make bench    speed and accuracy beside deep-inference, into docs/benchmarks.md
+#   make representations  what other backbones and ensembles buy, into docs/benchmarks.md
 #   make coverage a Monte Carlo study of the intervals, which goes on where it was, into docs/validation.md
 #   make estimands the same for every estimand, into docs/estimands-coverage.md
 #   make ablation what each part of the learner buys, into docs/ablation.md
@@ -20,7 +21,7 @@ DOCS   := $(VENV)/.installed-docs
 export PIP_CONSTRAINT       := $(CURDIR)/constraints.txt
 export PIP_BUILD_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: demo test lint bench coverage estimands ablation docs clean
+.PHONY: demo test lint bench representations coverage estimands ablation docs clean
 
 demo: $(STAMP)
 	$(BIN)/deepdml demo
@@ -36,6 +37,9 @@ lint: $(STAMP)
 
 bench: $(BENCH)
 	$(BIN)/python tests/benchmarks/bench_speed.py
+
+representations: $(STAMP)
+	$(BIN)/python tests/benchmarks/bench_representations.py
 
 # COVERAGE="--designs smooth,binary --replications 20 --minutes 60"; without it the whole study, some hours
 coverage: $(STAMP)

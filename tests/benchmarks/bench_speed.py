@@ -23,6 +23,7 @@ from tabulate import tabulate
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "benchmarks.md"
+REPRESENTATIONS = "## Representations\n"  # what follows is written by bench_representations.py
 GIB = 2**30
 
 
@@ -279,7 +280,8 @@ def main(only: tuple[str, ...], seed: int, peer_python: str) -> None:
         "# Speed and accuracy\n\nMeasured by `make bench` in one run, one measurement after another, each in a fresh\n"
         f"process on one thread, seed {seed}; deep-inference is version 0.2.0.\n{machine()}\n"
     )
-    PAGE.write_text("\n".join([introduction, *sections]), encoding="utf-8")
+    *_, kept = PAGE.read_text(encoding="utf-8").partition(REPRESENTATIONS)
+    PAGE.write_text("\n".join([introduction, *sections, REPRESENTATIONS]) + kept, encoding="utf-8")
     click.echo(f"written: {PAGE.relative_to(ROOT)}", err=True)
 
 

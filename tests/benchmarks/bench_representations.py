@@ -1,0 +1,129 @@
+"""What do the other representations buy? `make representations` measures it, into docs/benchmarks.md.
+
+Fits with ``learner="net"``, so that nothing but the nets is compared, one after another on one thread. Each is a row of
+docs/validation/representations.csv; a fit that has its row is not made again.
+"""
+
+from __future__ import annotations
+
+import os
+
+if __name__ == "__main__":  # before numpy is imported
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[variable] = "1"
+
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import click
+import numpy as np
+import pandas as pd
+import torch
+from bench_speed import PAGE, REPRESENTATIONS, ROOT, commit, machine, table
+
+import deepdml as dd
+from deepdml import simulate
+from deepdml.errors import DeepDMLWarning
+from deepdml.simulate.draws import Simulated
+
+ROWS = ROOT / "docs/validation/representations.csv"
+DESIGNS: dict[str, Callable[[int], Simulated]] = {
+    "waves, n = 6,000": lambda seed: simulate.waves(6_000, seed),
+    "latent factors, n = 2,000": lambda seed: simulate.latent_factors(2_000, seed),
+    "digits, n = 1,797": lambda seed: simulate.digits(1_797, seed),
+}
+IMAGES = ("digits, n = 1,797",)
+VARIANTS: dict[str, Mapping[str, Any]] = {
+    "mlp": {},
+    "residual": {"backbone": "residual"},
+    "conv": {"backbone": dd.Conv(8, 8)},
+    "ensemble of 3, average": {"ensemble": 3},
+    "ensemble of 3, concat": {"ensemble": 3, "ensemble_by": "concat"},
+    "transformer": {"backbone": "transformer"},
+}
+
+
+def measure(design: str, variant: str, draw: int, version: str) -> dict[str, Any]:
+    """Return one fit's figures for the treatment's coefficient."""
+    drawn = DESIGNS[design](draw)
+    clock = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeepDMLWarning)  # signal left in residuals is what is measured here
+        res = dd.fit(
+            drawn.formula, drawn.data, drawn.family, learner="net", seed=draw, progress=False, **VARIANTS[variant]
+        )
+    seconds = time.perf_counter() - clock
+    outcome, treatment = (nuisance.loss for nuisance in res._fit.record.nuisances[:2])
+    away = res.theta.to_numpy()[:, 1] - drawn.theta[:, 1]
+    return {
+        "design": design,
+        "variant": variant,
+        "draw": draw,
+        "seconds": round(seconds, 2),
+        "loss": outcome,
+        "treatment": treatment,
+        "rmse": float(np.sqrt((away**2).mean())),
+        "z": float((res.params.iloc[1] - drawn.oracle_psi[:, 1].mean()) / res.bse.iloc[1]),
+        "commit": version,
+    }
+
+
+def page(rows: pd.DataFrame) -> str:
+    """Return the section of the page that the rows make."""
+    rows["size"] = rows["z"].abs()
+    columns = ["seconds", "loss", "treatment", "rmse", "z", "size"]
+    draws = rows.groupby(["design", "variant"])["draw"].nunique()
+    head = [
+        "representation",
+        "seconds",
+        "loss of y",
+        "loss of t",
+        "RMSE of beta(x)",
+        "mean z",
+        "mean size of z",
+    ]
+    blocks = []
+    for design in DESIGNS:
+        mine = rows[rows["design"] == design].groupby("variant")[columns].mean()
+        order = [name for name in VARIANTS if name in mine.index]
+        lines = [[name, *mine.loc[name].tolist()] for name in order]
+        blocks.append(f"### {design[0].upper()}{design[1:]}\n\n{table(lines, head, '.3f')}\n")
+    commits = ", ".join(dict.fromkeys(rows["commit"]))
+    return (
+        f"Measured by `make representations`, {draws.min()} to {draws.max()} draws a line, means over them; the rows "
+        f"are of commit {commits}.\n{machine()}\n\n" + "\n".join(blocks)
+    )
+
+
+@click.command()
+@click.option("--draws", default=3, show_default=True, help="Draws of each design.")
+@click.option(
+    "--variants", default=",".join(VARIANTS).replace(", ", "; "), help="Only these, with commas between them."
+)
+@click.option("--write/--no-write", default=True, help="Whether to write the page, beside the rows.")
+def main(draws: int, variants: str, write: bool) -> None:
+    """Measure what has no row yet, and write the tables into docs/benchmarks.md."""
+    torch.set_num_threads(1)
+    names = [name.replace("; ", ", ") for name in variants.split(",")]
+    rows = pd.read_csv(ROWS) if ROWS.exists() else pd.DataFrame(columns=["design", "variant", "draw"])
+    version = commit()  # once, since the checkout may move on while this runs
+    known = set(zip(rows["design"], rows["variant"], rows["draw"], strict=True))
+    for draw in range(1, draws + 1):
+        for name in names:
+            for design in DESIGNS:
+                if (design, name, draw) in known or (name == "conv" and design not in IMAGES):
+                    continue
+                row = measure(design, name, draw, version)
+                click.echo(str(row), err=True)
+                rows = pd.concat([rows, pd.DataFrame([row])]) if len(rows) else pd.DataFrame([row])
+                rows.to_csv(ROWS, index=False, float_format="%.5g")
+    if write:
+        before, _, after = PAGE.read_text(encoding="utf-8").partition(REPRESENTATIONS)
+        reading = after.partition("<!-- tables -->")[0]
+        PAGE.write_text(f"{before}{REPRESENTATIONS}{reading}<!-- tables -->\n\n{page(rows)}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
