@@ -18,6 +18,7 @@ from deepdml.options import (
     Auto,
     architecture,
     covariance_keywords,
+    function,
     joined_by,
     known_propensities,
     one_of,
@@ -31,6 +32,7 @@ from deepdml.options import (
 from deepdml.results.linear import model_info
 
 if TYPE_CHECKING:
+    from deepdml.learn.augmentation import Augment
     from deepdml.results import Results
 
 Missing = Literal["drop", "raise"]
@@ -184,6 +186,7 @@ class DeepDML:
         weight_decay: float | Auto = "auto",
         ensemble: int = 1,
         ensemble_by: Literal["average", "concat"] = "average",
+        augment: Augment | None = None,
         treatment: str | Callable[[Any], ArrayLike] | ArrayLike = "auto",
         lambda_: str = "auto",
         cov_type: str = "HC1",
@@ -225,6 +228,10 @@ class DeepDML:
         ensemble_by : {"average", "concat"}
             What joins the copies: the mean of their predictions, or, for ``learner="net"``, one last layer, refitted on
             the features of all of them.
+        augment : callable, optional
+            A function ``augment(x, rng)`` that returns, for a minibatch of covariates (b, p) in the data's units and a
+            numpy generator, a view of each row that leaves its outcome unchanged. Nets are pulled toward the same
+            theta(x) for both; how strongly, held-out loss chooses, none included.
         treatment : {"auto", "discrete", "continuous"}, column, function or array
             Model of the treatment; "auto" takes up to ten distinct structural rows as levels. Known propensities of an
             experiment are a column of the data, a function that computes them from the data, or an array: one number,
@@ -293,6 +300,7 @@ class DeepDML:
             weight_decay=positive("weight_decay", weight_decay, zero=True),
             ensemble=whole("ensemble", ensemble) or 1,
             ensemble_by=joined_by(ensemble_by, learner),
+            augment=function("augment", augment),
             treatment="discrete" if known is not None else one_of("treatment", treatment, KINDS),
             known=known,
             lambda_=lambda_,

@@ -184,6 +184,13 @@ def whole(name: str, value: int | Auto) -> int | None:
     return int(value)
 
 
+def function(name: str, value: Any) -> Any:
+    """Return a function, or None where there is none."""
+    if value is not None and not callable(value):
+        raise OptionError(f"{name}={value!r} is not a function.")
+    return value
+
+
 def seed_of(value: int) -> int:
     """Return a seed, a whole number of at least 0."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:

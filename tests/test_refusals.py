@@ -143,6 +143,7 @@ def test_families(data, family, message):
         ({"lr": "fast"}, r"lr='fast' is not a positive number"),
         ({"weight_decay": -1}, r"weight_decay=-1 is not a positive number or zero"),
         ({"ensemble": 0}, r"ensemble=0 is not a whole number"),
+        ({"augment": "noise"}, r"augment='noise' is not a function"),
         ({"ensemble_by": "stack"}, r"ensemble_by.*'stack'.*average"),
         ({"ensemble": 2, "ensemble_by": "concat"}, r"Use learner='net' or ensemble_by='average'"),
         ({"n_jobs": 0}, r"n_jobs=0 is not a whole number"),

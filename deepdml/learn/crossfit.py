@@ -218,7 +218,8 @@ def _influence(problem: Problem, out: Tensor, curvature: Curvature, law: Treatme
 
 def _assess(setting: Setting, learned: tuple[Learned, ...], law: Law) -> tuple[NuisanceFit, ...]:
     """Measure every nuisance out of fold, beside the linear fit and a constant."""
-    fits = [_assess_one(part) for part in learned]
+    augmented = setting.options.augment is not None
+    fits = [_assess_one(part, augmented and part.task is setting.problem.outcome) for part in learned]
     spread = law.spread
     if spread is not None:
         names = ("constant", "linear")[: spread.weights.shape[1]]
@@ -230,15 +231,14 @@ def _assess(setting: Setting, learned: tuple[Learned, ...], law: Law) -> tuple[N
     return tuple(fits)
 
 
-def _assess_one(part: Learned) -> NuisanceFit:
+def _assess_one(part: Learned, augmented: bool) -> NuisanceFit:
     task, rows = part.task, torch.arange(len(part.out), device=part.out.device)
     outs = (part.out, part.linear, part.constant)
     loss, linear, constant = (float(task.loss(out.double(), rows).mean()) for out in outs)
     names = [c.name for c in part.candidates]
     weights = dict(zip(names, part.stacked.weights.mean(0).tolist(), strict=True))
-    epochs = {
-        c.name: float(torch.cat([f.epochs for f in c.fits if isinstance(f, TrainedGroup)]).median())
-        for c in part.candidates
-        if isinstance(c.fits[0], TrainedGroup)
-    }
-    return NuisanceFit(task.name, task.metric, loss, linear, constant, weights, epochs, task.perfect_loss())
+    copies = {c.name: [f for f in c.fits if isinstance(f, TrainedGroup)] for c in part.candidates}
+    nets = {name: fits for name, fits in copies.items() if fits}
+    epochs = {name: float(torch.cat([f.epochs for f in fits]).median()) for name, fits in nets.items()}
+    alpha = {name: float(torch.cat([f.alpha for f in fits]).mean()) for name, fits in nets.items() if augmented}
+    return NuisanceFit(task.name, task.metric, loss, linear, constant, weights, epochs, task.perfect_loss(), alpha)

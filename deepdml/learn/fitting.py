@@ -173,6 +173,7 @@ def _mean_fit(fits: list[NuisanceFit]) -> NuisanceFit:
         average([f.weights for f in fits]),
         average([f.best_epochs for f in fits]),
         fits[0].loss_perfect,
+        average([f.alpha for f in fits]),
     )
 
 

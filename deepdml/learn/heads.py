@@ -18,7 +18,12 @@ STEPS = 3  # heads tried by Newton's method for a loss that is not quadratic; th
 
 
 def refit_heads(
-    copies: Sequence[TrainedGroup], inputs: Inputs, scheme: Scheme, fold: Tensor, fold_block: np.ndarray
+    copies: Sequence[TrainedGroup],
+    inputs: Inputs,
+    scheme: Scheme,
+    fold: Tensor,
+    fold_block: np.ndarray,
+    seen: Inputs | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Refit the last layer and the skip of each block's nets for every fold of the block, on all rows but the fold.
 
@@ -29,6 +34,8 @@ def refit_heads(
     fold : Tensor (n,)
     fold_block : (k,) array
         The block of each fold.
+    seen : Inputs, optional
+        A view of every row, which nets with an alpha are to treat alike.
 
     Returns
     -------
@@ -45,7 +52,8 @@ def refit_heads(
         v = int(scheme.snapshots_of(a)[0])
         features = HeadFeatures.of(copies, inputs, v, int(scheme.net[v]))
         folds = torch.from_numpy(np.flatnonzero(fold_block == a)).to(fold.device)
-        refit = _Refit(copies, features, scheme, v, [torch.nonzero(fold == k)[:, 0] for k in folds.tolist()])
+        views = None if seen is None else HeadFeatures.of(copies, seen, v, int(scheme.net[v]))
+        refit = _Refit(copies, features, views, scheme, v, [torch.nonzero(fold == k)[:, 0] for k in folds.tolist()])
         heads[folds] = refit.run()
         for k in folds.tolist():
             for rows in torch.nonzero(fold == k)[:, 0].split(4 * CHUNK):
@@ -104,10 +112,17 @@ class _Refit:
     """
 
     def __init__(
-        self, copies: Sequence[TrainedGroup], features: HeadFeatures, scheme: Scheme, v: int, folds: list[Tensor]
+        self,
+        copies: Sequence[TrainedGroup],
+        features: HeadFeatures,
+        views: HeadFeatures | None,
+        scheme: Scheme,
+        v: int,
+        folds: list[Tensor],
     ) -> None:
         group = copies[0].group
-        self.task, self.features, self.folds = group.task, features, folds
+        self.task, self.features, self.views, self.folds = group.task, features, views, folds
+        self.alpha = float(torch.stack([copy.alpha[v] for copy in copies]).mean())
         device = features.hidden.device
         net = int(scheme.net[v])
         self.units = group.units.select(torch.tensor([net], device=device))
@@ -168,6 +183,11 @@ class _Refit:
             gradient, curvature = self.task.derivatives((wide @ self.start)[None], part[None], self.units)
             hessian += curvature_sum(features, curvature[0])
             total += gradient_sum(wide, gradient[0])
+            if self.views is not None and self.alpha:
+                change = features - self.views[part]
+                eye = torch.eye(self.start.shape[1], dtype=curvature.dtype, device=rows.device)
+                hessian += curvature_sum(change, self.alpha * eye.expand(len(part), -1, -1))
+                total += gradient_sum(change.double(), self.alpha * change.double() @ self.start)
         return Quadratic(hessian, total)
 
     def _gradients(self, at: Tensor) -> tuple[Tensor, Tensor]:
@@ -191,6 +211,11 @@ class _Refit:
                 gradient, loss = gradient * mask[..., None], loss * mask
             total += features.T @ gradient.transpose(0, 1).reshape(-1, k * o)
             value += loss.sum(1)
+            if self.views is not None and self.alpha and used is not None:
+                change = features - self.views[part[0]].double()
+                moved = (change @ wide).view(-1, k, o) * used[:, i : i + CHUNK].T[..., None]
+                total += self.alpha * change.T @ moved.flatten(1)
+                value += 0.5 * self.alpha * moved.square().sum((0, 2))
         return total.view(f, k, o).transpose(0, 1), value
 
 

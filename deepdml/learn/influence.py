@@ -142,6 +142,8 @@ class NuisanceFit:
         Average stacking weight of each candidate; they add up to 1.
     best_epochs : dict
         Median best epoch of each neural candidate.
+    alpha : dict
+        Mean weight of invariance that held-out loss chose for each neural candidate, where views were given.
     """
 
     name: str
@@ -152,6 +154,7 @@ class NuisanceFit:
     weights: dict[str, float] = field(default_factory=dict)
     best_epochs: dict[str, float] = field(default_factory=dict)
     loss_perfect: float = 0.0
+    alpha: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepdml.design.splits import SplitPlan
+from deepdml.learn.augmentation import ALPHAS, least_loss, view_of_all
 from deepdml.learn.candidates import BasisFit, constant_basis, fit_basis, fit_sieve, linear_basis, sieve_basis
 from deepdml.learn.heads import heads_of_copies, refit_heads
 from deepdml.learn.problem import LearnOptions, Problem
@@ -121,7 +123,7 @@ def learn_nuisances(setting: Setting, seeds: np.random.SeedSequence, report: Rep
     linear = [fit_basis("linear", task, base, x, scheme, u) for task, u in tasks]
     trained = _train(setting, linear, units, seeds, report)
     if setting.options.learner == "net":
-        return [_with_heads(setting, *each) for each in zip(constant, linear, trained, strict=True)]
+        return [_with_heads(setting, *each, seeds) for each in zip(constant, linear, trained, strict=True)]
     sieve, bins = sieve_basis(x), Bins.cut(x) if x.shape[1] <= MAX_COVARIATES else None
     learned = []
     for flat, line, u, nets in zip(constant, linear, units, trained, strict=True):
@@ -141,8 +143,13 @@ def _train(
     groups = _groups(setting, linear, units)
     options, n = setting.options, len(setting.problem.x)
     schedule = _schedule(options, n, setting.scheme)
-    trained = train(setting.inputs, groups, setting.scheme, schedule, seeds, lambda *at: report("nets", *at))
-    each = []
+    said = functools.partial(report, "nets")
+    every = train(setting.inputs, groups, setting.scheme, schedule, seeds, said, options.augment)
+    trained, each = [], []
+    while every:  # the alphas of one net stand side by side
+        alphas = len(_alphas(setting, every[0].group.task))
+        trained.append(least_loss(every[:alphas]))
+        every = every[alphas:]
     for fit in linear:
         mine = [t for t in trained if t.group.task is fit.task]
         names = list(dict.fromkeys(t.group.name for t in mine))
@@ -163,12 +170,19 @@ def _groups(setting: Setting, linear: list[BasisFit], units: list[Units]) -> lis
     options, n, p = setting.options, *setting.problem.x.shape
     decay = DECAY * min(1.0, DECAY_ROWS / n) if options.weight_decay is None else options.weight_decay
     return [
-        NetGroup(backbone.label, fit.task, backbone, u, start, decay)
+        NetGroup(backbone.label, fit.task, backbone, u, start, decay, alpha)
         for fit, u in zip(linear, units, strict=True)
         for start in [_on_net_scale(fit, setting.inputs)]
         for backbone in options.backbones(p, fit.task.n_out)
         for _ in range(options.ensemble)
+        for alpha in _alphas(setting, fit.task)
     ]
+
+
+def _alphas(setting: Setting, task: Task) -> tuple[float, ...]:
+    """Return the weights of invariance to try: a view leaves the outcome as it is, the treatment may depend on it."""
+    augmented = setting.options.augment is not None and task is setting.problem.outcome
+    return ALPHAS if augmented else ALPHAS[:1]
 
 
 def _on_net_scale(fit: BasisFit, inputs: Inputs) -> Tensor:
@@ -217,14 +231,18 @@ def combine(
     return replace(learned, out=recalibration.out, recalibration=recalibration)
 
 
-def _with_heads(setting: Setting, constant: BasisFit, linear: BasisFit, nets: list[Candidate]) -> Learned:
+def _with_heads(
+    setting: Setting, constant: BasisFit, linear: BasisFit, nets: list[Candidate], seeds: np.random.SeedSequence
+) -> Learned:
     """Return the nuisance of ``learner="net"``: nets with refit heads, one for each copy or one on all of them."""
     inputs, scheme, task = setting.inputs, setting.scheme, linear.task
     (net,) = nets
     stacked = stack(task, [net.predictions(inputs, scheme)], scheme)
     copies = [fit for fit in net.fits if isinstance(fit, TrainedGroup)]
     together = [copies] if setting.options.ensemble_by == "concat" else [[copy] for copy in copies]
-    refits = [refit_heads(each, inputs, scheme, setting.fold, setting.plan.fold_block) for each in together]
+    augment = setting.options.augment if task is setting.problem.outcome else None
+    seen = None if augment is None else view_of_all(inputs, augment, np.random.default_rng(seeds.spawn(1)[0]))
+    refits = [refit_heads(each, inputs, scheme, setting.fold, setting.plan.fold_block, seen) for each in together]
     out = torch.stack([out for out, _ in refits]).mean(0)
     heads = tuple(
         own for each, (_, found) in zip(together, refits, strict=True) for own in heads_of_copies(found, each)

@@ -15,6 +15,7 @@ from deepdml.design.data import ModelData
 from deepdml.families import Family
 from deepdml.families.indices import MultiIndex
 from deepdml.learn.architecture import Architecture
+from deepdml.learn.augmentation import Augment
 from deepdml.learn.backbones import BACKBONES, Backbone, build
 from deepdml.learn.curvature import Strategy, choose_strategy
 from deepdml.learn.indexed import IndexTask
@@ -42,6 +43,7 @@ class LearnOptions:
     weight_decay: float | None = None
     ensemble: int = 1
     ensemble_by: Literal["average", "concat"] = "average"
+    augment: Augment | None = None
     treatment: Literal["auto", "discrete", "continuous"] = "auto"
     known: Float | None = None
     lambda_: str = "auto"

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deepdml.learn.augmentation import Augment, Views
 from deepdml.learn.backbones import Backbone
 from deepdml.learn.scheme import Scheme
 from deepdml.learn.tasks import Task, Units
@@ -59,6 +60,8 @@ class NetGroup:
         Linear fits, in the units of the nets, from which the nets start.
     decay : float
         Decoupled weight decay, per unit of the rate.
+    alpha : float
+        Weight of the squared change of the outputs from a row to a view of it, beside the loss.
     """
 
     name: str
@@ -67,6 +70,7 @@ class NetGroup:
     units: Units
     linear: Tensor
     decay: float
+    alpha: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +112,17 @@ class Inputs:
         scale = torch.where(variance > 1e-12 * (mean.square() + 1e-12), variance.sqrt(), torch.ones_like(variance))
         return cls(x, (mean + shift.cpu()).float()[:, None].to(x.device), scale.float()[:, None].to(x.device))
 
+    def values(self, rows: Tensor) -> Tensor:
+        """Return a copy of the covariates (s, b, p) of `rows` (s, b)."""
+        return self.x[rows.reshape(-1)].view(*rows.shape, self.x.shape[1])
+
+    def standardize(self, nets: Tensor, values: Tensor) -> Tensor:
+        """Standardize covariates (s, b, p) in place, each net by its own moments."""
+        return values.sub_(self.mean[nets]).div_(self.scale[nets])
+
     def standardized(self, nets: Tensor, rows: Tensor) -> Tensor:
         """Return standardized covariates (s, b, p) of `rows` (s, b), each net by its own moments."""
-        values = self.x[rows.reshape(-1)].view(*rows.shape, self.x.shape[1])
-        return values.sub_(self.mean[nets]).div_(self.scale[nets])
+        return self.standardize(nets, self.values(rows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +141,8 @@ class TrainedGroup:
         `steps` in passes over the net's training rows.
     looks : tuple of (step, loss)
         Mean held-out loss over the snapshots at each look; one that stopped looking counts with its last.
+    alpha : Tensor (v,)
+        The weight of the change between views that each snapshot was trained with.
     """
 
     group: NetGroup
@@ -138,6 +151,7 @@ class TrainedGroup:
     loss: Tensor
     epochs: Tensor
     looks: tuple[tuple[int, float], ...]
+    alpha: Tensor
 
 
 def train(
@@ -147,6 +161,7 @@ def train(
     schedule: Schedule,
     seeds: np.random.SeedSequence,
     report: Callable[[int, int, float], None],
+    augment: Augment | None = None,
 ) -> list[TrainedGroup]:
     """Train every net of every group in one loop.
 
@@ -154,20 +169,28 @@ def train(
     ----------
     report : callable
         Called at each look with the step, the nets still training and their mean held-out loss.
+    augment : callable, optional
+        What makes the views of minibatches, for groups with an alpha.
 
     Returns
     -------
     list of TrainedGroup
         In the order of `groups`.
     """
-    return _Loop(inputs, groups, scheme, schedule, seeds).run(report)
+    return _Loop(inputs, groups, scheme, schedule, seeds, augment).run(report)
 
 
 class _Loop:
     """State of the loop. Axis r: the nets of all groups one after the other, group by group."""
 
     def __init__(
-        self, inputs: Inputs, groups: list[NetGroup], scheme: Scheme, schedule: Schedule, seeds: np.random.SeedSequence
+        self,
+        inputs: Inputs,
+        groups: list[NetGroup],
+        scheme: Scheme,
+        schedule: Schedule,
+        seeds: np.random.SeedSequence,
+        augment: Augment | None = None,
     ) -> None:
         self.inputs, self.groups, self.scheme, self.schedule = inputs, groups, scheme, schedule
         self.device = inputs.x.device
@@ -175,12 +198,16 @@ class _Loop:
         self.rows = [torch.from_numpy(rows) for rows in scheme.train_rows()]
         self.width = max(g.backbone.n_parameters for g in groups)
         start, batch = seeds.spawn(2)
-        starts = [torch.Generator().manual_seed(int(v)) for v in start.generate_state(s * len(groups), np.uint64) >> 1]
+        self.views = None if augment is None else Views(augment, s, seeds.spawn(1)[0])
+        # nets that differ in alpha alone start alike, so that held-out loss compares alphas and not seeds
+        places = itertools.accumulate((g.alpha == 0.0 for g in groups[1:]), initial=0)
+        words = start.generate_state(s * len(groups), np.uint64).reshape(-1, s) >> 1
+        starts = [[torch.Generator().manual_seed(int(v)) for v in words[i]] for i in places]
         self.streams = [
             _Stream(rows, torch.Generator().manual_seed(int(v)))
             for rows, v in zip(self.rows, batch.generate_state(s, np.uint64) >> 1, strict=True)
         ]
-        flats = [g.backbone.start(g.linear, starts[i * s : (i + 1) * s]) for i, g in enumerate(groups)]
+        flats = [g.backbone.start(g.linear, own) for g, own in zip(groups, starts, strict=True)]
         self.flat = torch.cat([torch.nn.functional.pad(f, (0, self.width - f.shape[1])) for f in flats]).to(device)
         marks = [
             torch.nn.functional.pad(g.backbone.decayed() * g.decay, (0, self.width - g.backbone.n_parameters))
@@ -236,12 +263,14 @@ class _Loop:
         rows = torch.stack([self.streams[net].draw(count * self.schedule.batch) for net in nets.tolist()])
         rows = rows.view(len(nets), count, self.schedule.batch).to(self.device)
         runs = self._runs(active, nets)
-        nets = nets.to(self.device)
+        nets, seen = nets.to(self.device), None
         decay = self.decay[active]
         for k in range(count):
             step += 1
             lr = self.schedule.lr * min(1.0, step / WARM_UP)
-            gradient = self._gradient(flat, runs, rows[:, k], self.inputs.standardized(nets, rows[:, k]))
+            if self.views is not None:
+                seen = self.inputs.standardize(nets, self.views.of(self.inputs.values(rows[:, k]), nets))
+            gradient = self._gradient(flat, runs, rows[:, k], self.inputs.standardized(nets, rows[:, k]), seen)
             first.lerp_(gradient, 1 - BETAS[0])
             second.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
             root = second.sqrt().div_(math.sqrt(1 - BETAS[1] ** step)).add_(1e-8)
@@ -261,14 +290,18 @@ class _Loop:
                 runs.append(_Run(g, slice(int(where[0]), int(where[-1]) + 1), place, units))
         return runs
 
-    def _gradient(self, flat: Tensor, runs: list[_Run], rows: Tensor, x: Tensor) -> Tensor:
-        """Return the gradient of each net's mean minibatch loss, shape of `flat`; shared minibatches."""
+    def _gradient(self, flat: Tensor, runs: list[_Run], rows: Tensor, x: Tensor, seen: Tensor | None) -> Tensor:
+        """Return the gradient of each net's mean minibatch loss, shape of `flat`; shared minibatches and views."""
         gradient = torch.zeros_like(flat)
         for run in runs:
             backbone = run.group.backbone
             leaf = flat[run.stretch, : backbone.n_parameters].detach().requires_grad_()
             own, batch = (rows, x) if run.place is None else (rows[run.place], x[run.place])
-            loss = run.group.task.loss(backbone.forward(leaf, batch), own, run.units).mean(1).sum()
+            out = backbone.forward(leaf, batch)
+            loss = run.group.task.loss(out, own, run.units).mean(1).sum()
+            if run.group.alpha and seen is not None:
+                away = out - backbone.forward(leaf, seen if run.place is None else seen[run.place])
+                loss = loss + 0.5 * run.group.alpha * away.square().sum(2).mean(1).sum()
             (gradient[run.stretch, : backbone.n_parameters],) = torch.autograd.grad(loss, leaf)
         return gradient
 
@@ -303,7 +336,8 @@ class _Loop:
         parameters = snapshots.parameters[i, :, : g.backbone.n_parameters]
         at = (min(k * CHECK, self.schedule.max_steps) for k in itertools.count())
         looks = tuple(zip(at, mean_losses(snapshots.history[i]), strict=False))
-        return TrainedGroup(g, parameters, steps, snapshots.loss[i], steps * self.schedule.batch / size, looks)
+        alpha = torch.full((len(steps),), g.alpha, dtype=torch.float64)
+        return TrainedGroup(g, parameters, steps, snapshots.loss[i], steps * self.schedule.batch / size, looks, alpha)
 
 
 def mean_losses(histories: list[list[float]]) -> list[float]:

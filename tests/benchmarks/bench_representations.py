@@ -41,8 +41,28 @@ VARIANTS: dict[str, Mapping[str, Any]] = {
     "conv": {"backbone": dd.Conv(8, 8)},
     "ensemble of 3, average": {"ensemble": 3},
     "ensemble of 3, concat": {"ensemble": 3, "ensemble_by": "concat"},
+    "mlp, views": {},
     "transformer": {"backbone": "transformer"},
 }
+
+
+def redrawn(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw the last three covariates of the waves anew, which theta does not depend on."""
+    return np.hstack([x[:, :5], rng.uniform(-1, 1, (len(x), 3))])
+
+
+def rolled(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Roll each image up or down by up to three rows of pixels: ink, side and the digit stay what they are."""
+    rows = (np.arange(8) + rng.integers(-3, 4, len(x))[:, None]) % 8
+    return x.reshape(-1, 8, 8)[np.arange(len(x))[:, None], rows].reshape(len(x), -1)
+
+
+VIEWS = {"waves, n = 6,000": redrawn, "digits, n = 1,797": rolled}
+
+
+def possible(design: str, variant: str) -> bool:
+    """Whether a design has the images or the views that a variant needs."""
+    return design in IMAGES if "conv" in variant else design in VIEWS if "views" in variant else True
 
 
 def measure(design: str, variant: str, draw: int, version: str) -> dict[str, Any]:
@@ -52,7 +72,14 @@ def measure(design: str, variant: str, draw: int, version: str) -> dict[str, Any
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeepDMLWarning)  # signal left in residuals is what is measured here
         res = dd.fit(
-            drawn.formula, drawn.data, drawn.family, learner="net", seed=draw, progress=False, **VARIANTS[variant]
+            drawn.formula,
+            drawn.data,
+            drawn.family,
+            learner="net",
+            seed=draw,
+            progress=False,
+            augment=VIEWS[design] if "views" in variant else None,
+            **VARIANTS[variant],
         )
     seconds = time.perf_counter() - clock
     outcome, treatment = (nuisance.loss for nuisance in res._fit.record.nuisances[:2])
@@ -113,7 +140,7 @@ def main(draws: int, variants: str, write: bool) -> None:
     for draw in range(1, draws + 1):
         for name in names:
             for design in DESIGNS:
-                if (design, name, draw) in known or (name == "conv" and design not in IMAGES):
+                if (design, name, draw) in known or not possible(design, name):
                     continue
                 row = measure(design, name, draw, version)
                 click.echo(str(row), err=True)
