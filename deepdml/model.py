@@ -209,29 +209,23 @@ class DeepDML:
         n_rep : int
             Repetitions of cross-fitting with new folds, aggregated by the median.
         backbone : {"mlp", "residual", "transformer"}, Conv or class of torch modules
-            What computes a net's features of the covariates, before its last layer. A multilayer perceptron; one with
-            residual blocks; a transformer over covariate tokens, which each coefficient queries; a convolutional net
-            on images, ``Conv(height, width, channels)``; or a class of torch modules, defined at the top level of a
-            module and called with the number of covariates p, that maps (rows, p) to (rows, features).
+            What nets compute their features with, before the last layer: a perceptron; one with residual blocks; a
+            transformer over covariate tokens, which each coefficient queries; convolutions on images; or your class of
+            torch modules, made with the number of covariates p, from (rows, p) to (rows, features).
         hidden : tuple of int or "auto"
-            Widths. "mlp": of the hidden layers, "auto" is (64, 32). "residual": of the stream, then of each block's
-            inner layer, (64, 32, 32). "transformer": of a token, a multiple of four, then of each block's inner layer,
-            (32, 64). Conv: channels after each convolution, then of the dense layer, (8, 16, 32).
+            Widths of the hidden layers, (64, 32) for "mlp"; docs/api.md says of what for other backbones.
         epochs : int or "auto"
             Most passes of a net over its training rows; held-out loss stops it earlier. "auto" bounds steps instead.
         lr : float or "auto"
             Adam's rate.
         weight_decay : float or "auto"
             Decoupled weight decay of the hidden layers; "auto" falls with the number of rows.
-        ensemble : int
-            Copies of every net, from different seeds.
-        ensemble_by : {"average", "concat"}
-            What joins the copies: the mean of their predictions, or, for ``learner="net"``, one last layer, refitted on
-            the features of all of them.
+        ensemble, ensemble_by : int, {"average", "concat"}
+            Copies of every net, by seeds, and what joins them: the mean of their predictions or, with
+            ``learner="net"``, one last layer on the features of all of them.
         augment : callable, optional
-            A function ``augment(x, rng)`` that returns, for a minibatch of covariates (b, p) in the data's units and a
-            numpy generator, a view of each row that leaves its outcome unchanged. Nets are pulled toward the same
-            theta(x) for both; how strongly, held-out loss chooses, none included.
+            ``augment(x, rng)`` returns, for covariates (b, p) and a numpy generator, a view of each row that leaves its
+            outcome unchanged. Nets are pulled toward the same theta(x); how strongly, held-out loss chooses.
         treatment : {"auto", "discrete", "continuous"}, column, function or array
             Model of the treatment; "auto" takes up to ten distinct structural rows as levels. Known propensities of an
             experiment are a column of the data, a function that computes them from the data, or an array: one number,
