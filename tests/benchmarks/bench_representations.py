@@ -15,6 +15,7 @@ if __name__ == "__main__":  # before numpy is imported
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -28,20 +29,36 @@ from deepdml import simulate
 from deepdml.errors import DeepDMLWarning
 from deepdml.simulate.draws import Simulated
 
+SIDE = 16  # pixels of the canvas on which digits lie anywhere
+
+
+def scattered(seed: int) -> Simulated:
+    """Each digit of `simulate.digits` somewhere on a larger canvas: theta is what it was, its pixels are elsewhere."""
+    drawn = simulate.digits(1_797, seed)
+    images = drawn.data.filter(like="pixel").to_numpy().reshape(-1, 8, 8)
+    rows, columns = np.random.default_rng(seed).integers(0, SIDE - 8 + 1, (2, len(images), 1)) + np.arange(8)
+    canvas = np.zeros((len(images), SIDE, SIDE), np.float32)
+    canvas[np.arange(len(images))[:, None, None], rows[:, :, None], columns[:, None]] = images
+    pixels = pd.DataFrame(canvas.reshape(len(images), -1)).add_prefix("pixel_")
+    return replace(drawn, data=pd.concat([drawn.data[["y", "t"]].reset_index(drop=True), pixels], axis=1))
+
+
 ROWS = ROOT / "docs/validation/representations.csv"
 DESIGNS: dict[str, Callable[[int], Simulated]] = {
     "waves, n = 6,000": lambda seed: simulate.waves(6_000, seed),
     "latent factors, n = 2,000": lambda seed: simulate.latent_factors(2_000, seed),
     "digits, n = 1,797": lambda seed: simulate.digits(1_797, seed),
+    "digits anywhere on 16 x 16 pixels, n = 1,797": scattered,
 }
-IMAGES = ("digits, n = 1,797",)
+IMAGES = {"digits, n = 1,797": 8, "digits anywhere on 16 x 16 pixels, n = 1,797": SIDE}
 VARIANTS: dict[str, Mapping[str, Any]] = {
     "mlp": {},
     "residual": {"backbone": "residual"},
-    "conv": {"backbone": dd.Conv(8, 8)},
+    "conv": {},
     "ensemble of 3, average": {"ensemble": 3},
     "ensemble of 3, concat": {"ensemble": 3, "ensemble_by": "concat"},
     "mlp, views": {},
+    "conv, views": {},
     "transformer": {"backbone": "transformer"},
 }
 
@@ -57,17 +74,25 @@ def rolled(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return x.reshape(-1, 8, 8)[np.arange(len(x))[:, None], rows].reshape(len(x), -1)
 
 
-VIEWS = {"waves, n = 6,000": redrawn, "digits, n = 1,797": rolled}
+def moved(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Roll each canvas down and to the right by any number of pixels."""
+    rows, columns = (np.arange(SIDE) + rng.integers(0, SIDE, (2, len(x), 1))) % SIDE
+    image = x.reshape(-1, SIDE, SIDE)
+    return image[np.arange(len(x))[:, None, None], rows[:, :, None], columns[:, None]].reshape(len(x), -1)
+
+
+VIEWS = {"waves, n = 6,000": redrawn, "digits, n = 1,797": rolled, next(reversed(DESIGNS)): moved}
 
 
 def possible(design: str, variant: str) -> bool:
     """Whether a design has the images or the views that a variant needs."""
-    return design in IMAGES if "conv" in variant else design in VIEWS if "views" in variant else True
+    return (design in IMAGES or "conv" not in variant) and (design in VIEWS or "views" not in variant)
 
 
 def measure(design: str, variant: str, draw: int, version: str) -> dict[str, Any]:
     """Return one fit's figures for the treatment's coefficient."""
-    drawn = DESIGNS[design](draw)
+    drawn, options = DESIGNS[design](draw), dict(VARIANTS[variant])
+    backbone = options.pop("backbone", "mlp")
     clock = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeepDMLWarning)  # signal left in residuals is what is measured here
@@ -78,8 +103,9 @@ def measure(design: str, variant: str, draw: int, version: str) -> dict[str, Any
             learner="net",
             seed=draw,
             progress=False,
+            backbone=dd.Conv(IMAGES[design], IMAGES[design]) if "conv" in variant else backbone,
             augment=VIEWS[design] if "views" in variant else None,
-            **VARIANTS[variant],
+            **options,
         )
     seconds = time.perf_counter() - clock
     outcome, treatment = (nuisance.loss for nuisance in res._fit.record.nuisances[:2])
@@ -129,8 +155,9 @@ def page(rows: pd.DataFrame) -> str:
 @click.option(
     "--variants", default=",".join(VARIANTS).replace(", ", "; "), help="Only these, with commas between them."
 )
+@click.option("--designs", default="", help="Only designs that begin with one of these, with commas between them.")
 @click.option("--write/--no-write", default=True, help="Whether to write the page, beside the rows.")
-def main(draws: int, variants: str, write: bool) -> None:
+def main(draws: int, variants: str, designs: str, write: bool) -> None:
     """Measure what has no row yet, and write the tables into docs/benchmarks.md."""
     torch.set_num_threads(1)
     names = [name.replace("; ", ", ") for name in variants.split(",")]
@@ -139,7 +166,7 @@ def main(draws: int, variants: str, write: bool) -> None:
     known = set(zip(rows["design"], rows["variant"], rows["draw"], strict=True))
     for draw in range(1, draws + 1):
         for name in names:
-            for design in DESIGNS:
+            for design in (each for each in DESIGNS if each.startswith(tuple(designs.split(",")))):
                 if (design, name, draw) in known or not possible(design, name):
                     continue
                 row = measure(design, name, draw, version)
