@@ -209,11 +209,10 @@ class DeepDML:
         n_rep : int
             Repetitions of cross-fitting with new folds, aggregated by the median.
         backbone : {"mlp", "residual", "transformer"}, Conv or class of torch modules
-            What nets compute their features with, before the last layer: a perceptron; one with residual blocks; a
-            transformer over covariate tokens, which each coefficient queries; convolutions on images; or your class of
-            torch modules, made with the number of covariates p, from (rows, p) to (rows, features).
+            What computes the features that a net's last layer reads: a perceptron, one with residual blocks, a
+            transformer over covariates, convolutions on images, or your own (docs/api.md has the details).
         hidden : tuple of int or "auto"
-            Widths of the hidden layers, (64, 32) for "mlp"; docs/api.md says of what for other backbones.
+            Widths of the hidden layers, (64, 32) for "mlp"; for other backbones docs/api.md says of what.
         epochs : int or "auto"
             Most passes of a net over its training rows; held-out loss stops it earlier. "auto" bounds steps instead.
         lr : float or "auto"
@@ -314,6 +313,8 @@ class DeepDML:
             family=self.family,
             weights=self._weights,
             missing=self._missing,
+            backbone=backbone,
+            augment=augment,
             treatment=treatment,
             n_folds=n_folds,
             n_rep=repetitions,

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from deepdml.estimands import Estimand
 from deepdml.families import Family
+from deepdml.learn.architecture import Conv
 from deepdml.results.source import source_of
 
 if TYPE_CHECKING:
@@ -71,9 +72,9 @@ def record_call(options: Any, **arguments: Any) -> Recipe:
     options : LearnOptions
         Of the learner; None in it means automatic, and known propensities stand in `treatment`.
     **arguments
-        The other arguments of `fit`, as the user gave them.
+        The other arguments of `fit`, and those that options hold in another form, as the user gave them.
     """
-    learning = {f.name: getattr(options, f.name) for f in fields(options) if f.name not in ("known", "treatment")}
+    learning = {f.name: getattr(options, f.name) for f in fields(options) if f.name not in {"known", *arguments}}
     asked = {**arguments, **{name: "auto" if value is None else value for name, value in learning.items()}}
     arrays: Arrays = {}
     return Recipe({name: plain(value, arrays) for name, value in asked.items()}, (), arrays)
@@ -93,6 +94,10 @@ def plain(value: Any, arrays: Arrays) -> Any:
         fields = value.arguments()
         inside = {name: plain(argument, arrays) for name, argument in fields.items()}
         return {"$family": type(value).__name__, "fields": inside} if fields else value.name
+    if isinstance(value, Conv):
+        return {"$code": f"dd.{value!r}"}
+    if isinstance(value, type):
+        return {"$function": {"why": f"{value.__name__} is a class, and only functions are written into a package"}}
     if isinstance(value, Mapping) or hasattr(value, "columns"):
         names = list(value if isinstance(value, Mapping) else value.columns)
         return {"$dict": {str(name): plain(value[name], arrays) for name in names}}

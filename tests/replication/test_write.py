@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import safetensors.numpy
+import torch
 
 import deepdml as dd
 from deepdml import replication
@@ -382,3 +383,40 @@ def test_families_with_options_and_losses_are_written_down(family, written: str,
     assert written in script
     assert ("def asymmetric(y, t, theta):" in script) == isinstance(family, dd.families.CustomLoss)
     assert replication.verify(folder).failures == ()
+
+
+def jittered(x, rng):
+    return x + 0.1 * rng.standard_normal(x.shape)
+
+
+@pytest.mark.filterwarnings("ignore::deepdml.errors.DeepDMLWarning")  # of a sample this small
+def test_backbone_and_views_are_written_down(frame: pd.DataFrame, tmp_path: Path) -> None:
+    options = {"backbone": dd.Conv(1, 2, columns="x_*"), "hidden": (4,), "augment": jittered}
+    made = dd.fit("y ~ t | x_* + region", frame, learner="net", epochs=1, seed=1, **options)
+    folder = made.replication_package(tmp_path / "package", frame)
+    script = (folder / "run.py").read_text()
+    assert "backbone=dd.Conv(height=1, width=2, channels=1, columns='x_*')" in script
+    assert "augment=jittered" in script
+    assert "def jittered(x, rng):" in script
+
+
+def test_the_default_has_neither(original: Path) -> None:
+    script = (original / "run.py").read_text()
+    assert 'backbone="mlp"' in script
+    assert "augment=None" in script
+
+
+class Net(torch.nn.Module):
+    def __init__(self, p: int) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(p, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(self.layer(x))
+
+
+@pytest.mark.filterwarnings("ignore::deepdml.errors.DeepDMLWarning")  # of a sample this small
+def test_a_class_of_modules_is_refused(frame: pd.DataFrame, tmp_path: Path) -> None:
+    made = dd.fit("y ~ t | x_* + region", frame, learner="net", epochs=1, seed=1, backbone=Net)
+    with pytest.raises(OptionError, match=r"Net is a class, and only functions are written into a package"):
+        made.replication_package(tmp_path / "package", frame)
