@@ -1,7 +1,7 @@
 """What do the other representations buy? `make representations` measures it, into docs/benchmarks.md.
 
-Fits with ``learner="net"``, so that nothing but the nets is compared, one after another on one thread. Each is a row of
-docs/validation/representations.csv; a fit that has its row is not made again.
+Fits with ``learner="net"`` unless said otherwise, so that nothing but the nets is compared, one after another on one
+thread. Each is a row of docs/validation/representations.csv; a fit that has its row is not made again.
 """
 
 from __future__ import annotations
@@ -60,6 +60,8 @@ VARIANTS: dict[str, Mapping[str, Any]] = {
     "mlp, views": {},
     "conv, views": {},
     "transformer": {"backbone": "transformer"},
+    "default learner": {"learner": "auto"},
+    "default learner, residual": {"learner": "auto", "backbone": "residual"},
 }
 
 
@@ -85,7 +87,11 @@ VIEWS = {"waves, n = 6,000": redrawn, "digits, n = 1,797": rolled, next(reversed
 
 
 def possible(design: str, variant: str) -> bool:
-    """Whether a design has the images or the views that a variant needs."""
+    """Whether a design has the images or the views that a variant needs; the slow ones are made where they may pay."""
+    if variant.startswith("default"):
+        return design.startswith("waves")
+    if variant == "transformer":
+        return not design.startswith("digits anywhere")
     return (design in IMAGES or "conv" not in variant) and (design in VIEWS or "views" not in variant)
 
 
@@ -100,12 +106,11 @@ def measure(design: str, variant: str, draw: int, version: str) -> dict[str, Any
             drawn.formula,
             drawn.data,
             drawn.family,
-            learner="net",
             seed=draw,
             progress=False,
             backbone=dd.Conv(IMAGES[design], IMAGES[design]) if "conv" in variant else backbone,
             augment=VIEWS[design] if "views" in variant else None,
-            **options,
+            **{"learner": "net", **options},
         )
     seconds = time.perf_counter() - clock
     outcome, treatment = (nuisance.loss for nuisance in res._fit.record.nuisances[:2])
