@@ -128,30 +128,42 @@ def measure(design: str, variant: str, draw: int, version: str) -> dict[str, Any
     }
 
 
+def lines_of(rows: pd.DataFrame) -> list[list[Any]]:
+    """Return a table's lines for the rows of one design, each beside the perceptron of the same draws."""
+    lines = []
+    for name in (each for each in VARIANTS if each in set(rows["variant"])):
+        mine = rows[rows["variant"] == name].set_index("draw")
+        mlp = rows[rows["variant"] == "mlp"].set_index("draw").loc[mine.index]
+        ratios = (mine[["seconds", "rmse"]] / mlp[["seconds", "rmse"]]).mean()
+        own = mine[["seconds", "loss", "treatment", "rmse", "z"]].mean()
+        texts = [f"{own['seconds']:.1f}", f"{ratios['seconds']:.1f}", *(f"{v:.3f}" for v in own[1:4])]
+        lines.append([name, len(mine), *texts, f"{ratios['rmse']:.2f}", f"{own['z']:.2f}", f"{mlp['z'].mean():.2f}"])
+    return lines
+
+
+HEAD = [
+    "",
+    "draws",
+    "seconds",
+    "times mlp's",
+    "loss of y",
+    "loss of t",
+    "RMSE of beta(x)",
+    "over mlp's",
+    "z",
+    "mlp's z",
+]
+
+
 def page(rows: pd.DataFrame) -> str:
     """Return the section of the page that the rows make."""
-    rows["size"] = rows["z"].abs()
-    columns = ["seconds", "loss", "treatment", "rmse", "z", "size"]
-    draws = rows.groupby(["design", "variant"])["draw"].nunique()
-    head = [
-        "representation",
-        "seconds",
-        "loss of y",
-        "loss of t",
-        "RMSE of beta(x)",
-        "mean z",
-        "mean size of z",
-    ]
     blocks = []
     for design in DESIGNS:
-        mine = rows[rows["design"] == design].groupby("variant")[columns].mean()
-        order = [name for name in VARIANTS if name in mine.index]
-        lines = [[name, *mine.loc[name].tolist()] for name in order]
-        blocks.append(f"### {design[0].upper()}{design[1:]}\n\n{table(lines, head, '.3f')}\n")
+        lines = lines_of(rows[rows["design"] == design])
+        blocks.append(f"### {design[0].upper()}{design[1:]}\n\n{table(lines, HEAD)}\n")
     commits = ", ".join(dict.fromkeys(rows["commit"]))
-    return (
-        f"Measured by `make representations`, {draws.min()} to {draws.max()} draws a line, means over them; the rows "
-        f"are of commit {commits}.\n{machine()}\n\n" + "\n".join(blocks)
+    return f"Measured by `make representations`; the rows are of commits {commits}.\n{machine()}\n\n" + "\n".join(
+        blocks
     )
 
 
