@@ -61,7 +61,7 @@ class Diagnostics:
 
         `skill` is the share of the constant's excess loss that the fit removes, 1 - (loss - perfect) / (constant -
         perfect): the R2 for squared errors. `skill_vs_linear` is the same against the linear fit. Below zero the
-        reference was better.
+        reference was better. With `augment` there is `alpha`, the mean weight of invariance that was chosen.
         """
         columns = ["metric", "loss", "linear", "constant", "skill", "skill_vs_linear", "weights", "best_epochs"]
         rows = [
@@ -77,9 +77,11 @@ class Diagnostics:
             )
             for fit in self.record.nuisances
         ]
-        return pd.DataFrame(
+        frame = pd.DataFrame(
             rows, index=pd.Index([fit.name for fit in self.record.nuisances], name="nuisance"), columns=columns
         )
+        alphas = [_pairs(fit.alpha, ".1f") for fit in self.record.nuisances]
+        return frame.assign(alpha=alphas) if any(alphas) else frame
 
     @property
     def overlap(self) -> pd.Series:

@@ -181,7 +181,9 @@ class TestFits:
         one, two = (dd.fit("y ~ t | x*", data, augment=augment, **options) for augment in (None, same))
         np.testing.assert_array_equal(one.theta, two.theta)
         assert two._fit.record.nuisances[0].alpha == {"silu net": 0.0}
+        assert two.diagnostics.to_frame()["alpha"].to_list() == ["silu net 0.0", "", ""]
         assert one._fit.record.nuisances[0].alpha == {}
+        assert "alpha" not in one.diagnostics.to_frame()
 
     @pytest.mark.parametrize(("family", "share"), [("gaussian", 0.5), ("probit", 1.0)])
     def test_what_views_say_is_irrelevant_is_learned_to_be(self, family, share):
