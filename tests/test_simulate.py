@@ -47,6 +47,10 @@ DESIGNS: dict[str, Callable[..., Simulated]] = {
     "Nie & Wager B": partial(simulate.nie_wager, setup="B"),
     "Nie & Wager C": partial(simulate.nie_wager, setup="C"),
     "Nie & Wager D": partial(simulate.nie_wager, setup="D", p=12),
+    "tutorial wages": simulate.tutorial_wages,
+    "tutorial wages, shared": partial(simulate.tutorial_wages, confounding="shared"),
+    "tutorial citations": simulate.tutorial_citations,
+    "tutorial citations, shared": partial(simulate.tutorial_citations, confounding="shared"),
     "DoubleML IRM": simulate.doubleml_irm,
     "DoubleML PLR": simulate.doubleml_plr,
 }
@@ -205,6 +209,28 @@ def test_embeddings_have_five_clusters_that_the_treatment_follows() -> None:
     assert residual.std() == pytest.approx(0.5, rel=0.05)  # 5,000 draws: se 1 per cent
 
 
+@pytest.mark.parametrize("confounding", ["linear", "shared"])
+def test_the_tutorials_designs_have_its_moments(confounding: str) -> None:
+    wages = simulate.tutorial_wages(n=40_000, seed=14, confounding=confounding)
+    citations = simulate.tutorial_citations(n=40_000, seed=14, confounding=confounding)
+    years, x = wages.data["experience"].to_numpy(), wages.data.filter(like="emb_").to_numpy(np.float64)
+    # standard errors of a mean and of a sd at n = 40,000 are 0.5 and some 0.5 per cent of the sd; five of them
+    assert years.mean() == pytest.approx(15, abs=0.25)
+    assert years.std() == pytest.approx(10, rel=0.025)
+    assert wages.theta[:, 1].std() == pytest.approx(0.019, rel=0.025)
+    assert citations.theta[:, 1].std() == pytest.approx(0.415, rel=0.025)
+    assert citations.data["citations"].mean() == pytest.approx(4, abs=0.4)  # "about": 3.86 and 4.01 at n = 400,000
+    residual = wages.data["log_wage"] - wages.theta[:, 0] - wages.theta[:, 1] * years
+    assert residual.std() == pytest.approx(0.3, rel=0.025)
+    g, x5 = (wages.theta[:, 1] - 0.030) / 0.019, np.tanh(x[:, 4]) / np.tanh(x[:, 4]).std()
+    g_hat = (x[:, :4].sum(1) + x5 + x[:, 4] * x[:, 5]) / np.sqrt(6)
+    np.testing.assert_allclose(g, g_hat, atol=0.02)  # the sd of tanh is that of the sample
+    h = x[:, [0, 1, 6]].sum(1) / np.sqrt(3) if confounding == "linear" else (g + x[:, 6]) / np.sqrt(2)
+    assert np.corrcoef(years, h)[0, 1] ** 2 == pytest.approx(0.3, abs=0.02)  # se 0.004
+    slope = np.polyfit(wages.theta[:, 0], years, 1)[0]
+    assert slope == pytest.approx(10 * np.sqrt(0.3) / 0.2, rel=0.05)  # so that leaving x out biases; se 1 per cent
+
+
 def test_propensity_of_the_binary_design_keeps_off_the_ends() -> None:
     draw = simulate.binary(n=20_000, seed=8)
     x = draw.data.filter(like="x_").to_numpy(np.float64)
@@ -317,6 +343,7 @@ def test_overdispersed_counts_have_the_variance_they_promise() -> None:
         (lambda: simulate.binary(n=10, family="logti"), "logit"),
         (lambda: simulate.smooth(n=10, dispersion=0.5), "positive for poisson"),
         (lambda: simulate.digits(n=2_000), "1,797 images"),
+        (lambda: simulate.tutorial_wages(n=10, confounding="share"), "Did you mean 'shared'"),
         (lambda: simulate.nie_wager(n=10, setup="E"), "A, B, C, D"),
         (lambda: simulate.nie_wager(n=10, p=4), "five covariates"),
         (lambda: simulate.clustered_errors(n=10, clusters=11), "between 1 and the number of rows, 10"),

@@ -25,6 +25,7 @@ from deepdml.simulate.published import (
     nie_wager,
 )
 from deepdml.simulate.structures import arms, clustered_errors, two_treatments
+from deepdml.simulate.tutorial import tutorial_citations, tutorial_wages
 
 __all__ = [
     "Simulated",
@@ -47,6 +48,8 @@ __all__ = [
     "randomized",
     "smooth",
     "steps",
+    "tutorial_citations",
+    "tutorial_wages",
     "two_treatments",
     "wages",
     "waves",
