@@ -52,8 +52,8 @@ def tutorial_wages(n: int = 10_000, seed: int | None = None, confounding: Confou
 def tutorial_citations(n: int = 12_000, seed: int | None = None, confounding: Confounding = "linear") -> Simulated:
     """Citations on open access, with multipliers that differ between papers.
 
-    The X, g and h of `tutorial_wages`; P(T = 1) = .1 + .8 / (1 + exp(-h)); alpha = 1 + .3 h, beta = .297 + .415 g in log
-    points; y ~ Poisson(exp(alpha + beta T)), about 4 on average. Population means: 1 and .297.
+    The X, g and h of `tutorial_wages`; P(T = 1) = .1 + .8 / (1 + exp(-h)); alpha = 1 + .3 h, beta = .297 + .415 g in
+    log points; y ~ Poisson(exp(alpha + beta T)), about 4 on average. Population means: 1 and .297.
 
     Parameters
     ----------
