@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from deepdml.errors import OptionError
+
 Float = NDArray[np.float64]
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -35,7 +37,41 @@ def describe(theta: Float, names: tuple[str, ...], weights: Float | None, bins: 
     return pd.DataFrame(rows, index=pd.Index(names, name="coefficient"))
 
 
-def _describe_one(values: Float, weights: Float | None, bins: int) -> dict[str, float | str]:
+def compare(theta: Float, truth: Float, names: tuple[str, ...], weights: Float | None, bins: int = 16) -> pd.DataFrame:
+    """Return what `describe` does of estimated and of true coefficients, row by row, and their correlation.
+
+    Parameters
+    ----------
+    theta, truth : (n, d) array
+        Cross-fitted and true coefficients of each row.
+    names, weights, bins
+        As in `describe`.
+
+    Returns
+    -------
+    DataFrame
+        Two rows per coefficient, "fit" and "truth", whose histograms run between the same ends.
+
+    Raises
+    ------
+    OptionError
+        For a truth of another shape.
+    """
+    if truth.shape != theta.shape:
+        raise OptionError(f"truth has shape {truth.shape}, needs that of theta, (n, d) = {theta.shape}.")
+    rows = []
+    for pair in zip(theta.T, truth.T, strict=True):
+        points = [_quantiles(values, weights, (0.01, 0.99)) for values in pair]
+        ends = np.array([min(p[0] for p in points), max(p[1] for p in points)])
+        covariance = np.cov(np.stack(pair), aweights=weights)
+        scale = float(np.sqrt(covariance[0, 0] * covariance[1, 1]))
+        correlation = float(covariance[0, 1]) / scale if scale else float("nan")
+        rows += [_describe_one(values, weights, bins, ends) | {"correlation": correlation} for values in pair]
+    table = pd.DataFrame(rows, index=pd.MultiIndex.from_product([names, ["fit", "truth"]], names=["coefficient", "of"]))
+    return table[[*(c for c in table.columns if c != "histogram"), "histogram"]]
+
+
+def _describe_one(values: Float, weights: Float | None, bins: int, ends: Float | None = None) -> dict[str, float | str]:
     mean = float(np.average(values, weights=weights))
     sd = float(np.sqrt(np.average((values - mean) ** 2, weights=weights)))
     points = _quantiles(values, weights, (*_QUANTILES, 0.01, 0.99))
@@ -46,7 +82,7 @@ def _describe_one(values: Float, weights: Float | None, bins: int) -> dict[str, 
         "sd": sd,
         **quantiles,
         "share_positive": share,
-        "histogram": sparkline(values, weights, points[-2:], bins),
+        "histogram": sparkline(values, weights, points[-2:] if ends is None else ends, bins),
     }
 
 

@@ -21,7 +21,7 @@ from deepdml.results.diagnostics import Diagnostics, disagreement, largest_rows
 from deepdml.results.estimation import Estimates
 from deepdml.results.figures import Figures
 from deepdml.results.fit import Fit
-from deepdml.results.heterogeneity import describe
+from deepdml.results.heterogeneity import compare, describe
 from deepdml.results.inferences import Inferences
 from deepdml.results.leakage import leakage_path
 from deepdml.results.linear import LinearTests, model_info, restrictions
@@ -267,14 +267,27 @@ class Results(Figures, Inferences, MarginalEffects, ResultsWrapper):  # type: ig
         """
         return predict(self._fit, new_data, which, context)
 
-    def hte(self) -> pd.DataFrame:
+    def hte(self, truth: object = None) -> pd.DataFrame:
         """Return mean, sd, quantiles, share positive and a text histogram of theta over rows, one row per coefficient.
 
         Descriptive: theta is smoothed and estimated, so its spread is not the spread of the true effects, and its mean
         is not `params`. For inference on heterogeneity project psi on covariates.
+
+        Parameters
+        ----------
+        truth : (n, d) array or DataFrame, optional
+            True coefficients of the rows of the fit, such as `theta` of a `deepdml.simulate` design: they get a row of
+            their own under each coefficient, with the correlation of both.
+
+        Raises
+        ------
+        OptionError
+            For a truth of another shape.
         """
         rows = self._fit.need_rows("hte()")
-        return describe(rows.theta, self._fit.theta_names, rows.weights)
+        if truth is None:
+            return describe(rows.theta, self._fit.theta_names, rows.weights)
+        return compare(rows.theta, np.asarray(truth, dtype=np.float64), self._fit.theta_names, rows.weights)
 
     @property
     def diagnostics(self) -> Diagnostics:

@@ -104,6 +104,26 @@ def test_hte_against_numpy(build: Callable[..., Any]) -> None:
     assert set(row["histogram"]) <= set("▁▂▃▄▅▆▇█")
 
 
+def test_hte_beside_the_truth(build: Callable[..., Any]) -> None:
+    known = build()
+    theta = np.column_stack([known.alpha, known.beta])
+    truth = theta + np.array([0.0, 1.0]) * np.linspace(-3, 3, len(theta))[:, None]
+    table = known.results().hte(truth)
+    assert list(table.index) == [(name, of) for name in ("Intercept", "t") for of in ("fit", "truth")]
+    pd.testing.assert_series_equal(
+        table.loc[("t", "fit"), "mean":"share_positive"],
+        known.results().hte().loc["t", "mean":"share_positive"],
+        check_names=False,
+    )
+    assert table.loc[("t", "truth"), "sd"] == pytest.approx(truth[:, 1].std())
+    assert table.loc["t", "correlation"].tolist() == pytest.approx([np.corrcoef(theta[:, 1], truth[:, 1])[0, 1]] * 2)
+    # between the same ends: equal coefficients have equal bars, and a narrower distribution leaves the ends empty
+    assert table.loc[("Intercept", "fit"), "histogram"] == table.loc[("Intercept", "truth"), "histogram"]
+    assert table.loc[("t", "fit"), "histogram"][0] == "▁" < table.loc[("t", "fit"), "histogram"][8]
+    with pytest.raises(OptionError, match=r"truth has shape .* needs that of theta"):
+        known.results().hte(truth[:, 1:])
+
+
 def test_hte_weights_are_repetitions_of_rows() -> None:
     rng = np.random.default_rng(0)
     theta, counts = rng.normal(size=(40, 1)), rng.integers(1, 5, 40)
