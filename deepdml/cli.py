@@ -1,4 +1,4 @@
-"""The `deepdml` command: fit a formula to a file, replication packages, and a demonstration on real data."""
+"""The `deepdml` command: fit a formula to a file, replication packages, a demonstration and the tutorial."""
 
 from __future__ import annotations
 
@@ -361,6 +361,26 @@ def replicate_lint(folder: Path) -> None:
         if findings:
             raise click.exceptions.Exit(1)
         click.echo("nothing to ask about")
+
+
+@main.command()
+@click.option("--rows", type=click.IntRange(min=200), help="Rows of each design; by default the tutorial's.")
+@click.option("--learner", type=click.Choice(["auto", "net"]), default="auto", show_default=True, help="As in fit.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of draws and fits.")
+@click.option("--no-progress", is_flag=True, help="No progress bar.")
+def gallery(rows: int | None, learner: Literal["auto", "net"], seed: int, no_progress: bool) -> None:
+    """Run the embedding tutorial, wages, purchases and citations, and set what it prints beside the truth."""
+    from deepdml.gallery import PIECES, closing, show
+
+    with _one_line_messages():
+        shown = {}
+        for number, piece in enumerate(PIECES, 1):
+            click.echo(f"{number}. {piece.title}\n")
+            shown[piece.title] = show(
+                piece, rows=rows, learner=learner, seed=seed, progress=False if no_progress else None
+            )
+            click.echo(f"{shown[piece.title].text}\n")
+        click.echo(f"Average effects and heterogeneity beside the truth\n\n{closing(shown)}")
 
 
 def _demo_data() -> pd.DataFrame:

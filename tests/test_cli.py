@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
 import deepdml
-from deepdml import cli, simulate
+from deepdml import cli, gallery, simulate
 from deepdml.errors import OptionError
 
 # Few rows keep the tests short; what a small sample makes the fit warn of is tested elsewhere.
@@ -176,3 +177,39 @@ def test_help_names_both_commands() -> None:
     assert result.exit_code == 0
     assert "demo" in result.output
     assert "fit" in result.output
+
+
+def test_gallery_prints_the_tutorial_beside_the_truth() -> None:
+    result = run("gallery", "--rows", 400, "--learner", "net", "--seed", "1", "--no-progress")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.count("Structural DML Results") == 5
+    rows = result.stdout.split("Average effects and heterogeneity beside the truth")[1].strip().splitlines()
+    truths = {"Wages ": "1.0000", "Purchases ": "1.2000", "Citations ": "1.0200"}
+    truths |= {"Wages, the tutorial's": "0.0300", "Citations, the tutorial's": "0.2970"}
+    assert len(rows) == 1 + len(truths)
+    for row, (title, truth) in zip(rows[1:], truths.items(), strict=True):
+        assert row.startswith(title)
+        estimate, _, low, high, true, covered, correlation, sd, true_sd = row.split()[-9:]
+        assert true == truth
+        assert covered == ("yes" if float(low) <= float(true) <= float(high) else "no")
+        assert float(low) < float(estimate) < float(high)
+        assert -1 < float(correlation) < 1
+        assert min(float(sd), float(true_sd)) > 0
+
+
+@pytest.mark.parametrize(
+    ("design", "words"),
+    [("wages", "log points"), ("purchases", "high responders"), ("citations", "multiplier exp(mu)")],
+)
+def test_a_piece_of_the_gallery_shows_what_its_family_needs(design: str, words: str) -> None:
+    (piece,) = (p for p in gallery.PIECES if p.design == design)
+    shown = gallery.show(piece, rows=400, learner="net", seed=2, progress=False)
+    draw = getattr(simulate, design)(n=400, seed=2)
+    fit = deepdml.fit(draw.formula, draw.data, draw.family, learner="net", seed=2, progress=False)
+    name = list(draw.truth)[1]
+    assert words in shown.text
+    assert shown.figures["estimate"] == fit.params[name]
+    assert shown.figures["correlation"] == pytest.approx(np.corrcoef(fit.theta[name], draw.theta[:, 1])[0, 1])
+    assert shown.figures["true sd"] == pytest.approx(draw.theta[:, 1].std())
+    if draw.family == "poisson":
+        assert f"exp(mu)  {np.exp(fit.params[name]):.3f}" in shown.text

@@ -7,6 +7,7 @@
 
 # %%
 import os
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -19,6 +20,8 @@ from deepdml import simulate
 SMALL = os.environ.get("DEEPDML_VIGNETTES") == "small"  # fewer rows and one net: how the tests run this
 ROWS = {"n": 2_000} if SMALL else {}
 LEARNER = "net" if SMALL else "auto"
+FIGURES = Path(os.environ.get("DEEPDML_FIGURES", "figures"))
+FIGURES.mkdir(exist_ok=True)
 HTE = ["mean", "sd", "5%", "50%", "95%", "correlation", "histogram"]
 
 # %% [markdown]
@@ -64,9 +67,9 @@ print(clusters.hte(jobs.theta)[HTE].round(3).to_string())
 # %% [markdown]
 # ## The tutorial's moments
 #
-# Now returns have mean .030 and sd .019 log points a year, in years of mean 15 and sd 10, and the error has sd .3: within
-# jobs a return explains little of the wage. A learner that overfits shows it here, by returns that spread more than
-# they do: the original tutorial prints an sd of .040.
+# Now returns have mean .030 and sd .019 log points a year, in years of mean 15 and sd 10, and the error has sd .3:
+# within jobs a return explains little of the wage. A learner that overfits shows it here, by returns that spread more
+# than they do: the original tutorial prints an sd of .040.
 
 # %%
 years = simulate.tutorial_wages(seed=1, **ROWS)
@@ -80,21 +83,21 @@ print(res.hte(years.theta)[HTE].round(4).to_string())
 # %% [markdown]
 # ## A figure
 #
-# Left, the returns of all rows and their average; right, each fifth of the rows by predicted return: on the dashed line,
-# predicted differences are right on average.
+# Left, the returns of all rows and their average; right, each fifth of the rows by predicted return: on the dashed
+# line, predicted differences are right on average.
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
 res.plot_hte("experience", ax=left)
 res.plot_calibration(ax=right)
-figure.savefig(os.environ.get("DEEPDML_FIGURES", ".") + "/wages.png")
+figure.savefig(FIGURES / "03_wages.png")
 plt.close(figure)
 
 # %% [markdown]
 # ## Who gains?
 #
-# Inference on differences goes through the influence values, never through the spread of theta. Average returns by fifths
-# of the predicted return, with intervals, and a test that all returns are the same:
+# Inference on differences goes through the influence values, never through the spread of theta. Average returns by
+# fifths of the predicted return, with intervals, and a test that all returns are the same:
 
 # %%
 fifths = res.sorted_effects(of="experience")
@@ -102,10 +105,10 @@ print(fifths.summary())
 print(res.test_heterogeneity(of="experience"))
 
 # %% [markdown]
-# Policy reading: a year on the job is worth three per cent on average, but next to nothing in the lowest fifth of jobs and
-# nearly twice the average in the highest. A programme that keeps people in work one year longer, at a cost of three per
-# cent of a year's wage, breaks even on average; what it gains where the predicted return is above the cost is the second
-# line, judged on rows that the prediction never saw:
+# Policy reading: a year on the job is worth three per cent on average, but next to nothing in the lowest fifth of
+# jobs and nearly twice the average in the highest. A programme that keeps people in work one year longer, at a cost
+# of three per cent of a year's wage, breaks even on average; what it gains where the predicted return is above the
+# cost is the second line, judged on rows that the prediction never saw:
 
 # %%
 leading = " + ".join(f"emb_{j}" for j in range(8))
