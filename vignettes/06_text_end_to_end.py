@@ -47,7 +47,7 @@ workers = workers.assign(
     log_income=np.log(workers["annual_income"]),
     tenure=workers["emp_length"],
     first_credit=workers["earliest_credit_line"],
-)[["log_income", "tenure", "first_credit", "state", "job"]]
+)[["log_income", "tenure", "first_credit", "job"]]
 print(f"{len(workers):,} borrowers of {len(loans):,}, {workers['job'].nunique():,} different titles")
 print(workers.sample(5, random_state=2)[["job", "tenure", "log_income"]].round(2).to_string(index=False))
 
@@ -86,7 +86,7 @@ print(dd.etable([raw, age, res], headers=["OLS", "OLS", "deepdml"], keep=["tenur
 
 # %%
 print(res.diagnostics)
-print(dd.leakage.probe(titles, workers["tenure"], seed=1) if hasattr(dd, "leakage") else "")
+print(dd.leakage.probe(titles, workers["tenure"], seed=1))
 
 # %% [markdown]
 # ## For whom?
