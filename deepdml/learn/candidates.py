@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -23,6 +24,25 @@ ITERATIONS = 15
 NEW_HESSIANS = 4  # Newton steps with a new hessian; the steps after them keep the last one
 STEP_LIMIT = 3.0  # root mean square change of the outputs in one step
 CONVERGED = 0.03  # a last step, as a share of sqrt(coefficients / rows): of the order of their sampling error
+
+
+class Features(Protocol):
+    """A map from covariates (m, p) to features (m, f): a constant, the standardized covariates, and more."""
+
+    @property
+    def mean(self) -> Tensor:
+        """Means (p,) of the covariates."""
+
+    @property
+    def scale(self) -> Tensor:
+        """Standard deviations (p,) of the covariates."""
+
+    @property
+    def n_features(self) -> int:
+        """Number of features f, the constant included."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return the features of covariates (m, p), shape (m, f), float64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,13 +252,13 @@ class BasisFit:
 
     name: str
     task: Task
-    basis: Basis
+    basis: Features
     coefficients: Tensor
     nets: Tensor
     penalties: Tensor
 
 
-def fit_basis(name: str, task: Task, basis: Basis, x: Tensor, scheme: Scheme, units: Units) -> BasisFit:
+def fit_basis(name: str, task: Task, basis: Features, x: Tensor, scheme: Scheme, units: Units) -> BasisFit:
     """Fit a task on a basis for every net of a scheme, and choose the penalty of every snapshot on its held-out cells.
 
     Newton's method runs at one penalty; the others are read off its last quadratic, exactly for a quadratic loss.
@@ -320,7 +340,7 @@ def _to_common(task: Task, coefficients: Tensor, units: Units) -> Tensor:
 class _Newton:
     """Penalized Newton steps for all nets, one cell's features at a time."""
 
-    def __init__(self, task: Task, basis: Basis, x: Tensor, scheme: Scheme, units: Units) -> None:
+    def __init__(self, task: Task, basis: Features, x: Tensor, scheme: Scheme, units: Units) -> None:
         self.task, self.basis, self.x, self.scheme, self.units = task, basis, x, scheme, units
         self.shape = (scheme.n_nets, basis.n_features, task.n_out)
 

@@ -19,12 +19,14 @@ from deepdml.learn.heads import heads_of_copies, refit_heads
 from deepdml.learn.problem import LearnOptions, Problem
 from deepdml.learn.recalibration import Recalibration, recalibrate
 from deepdml.learn.scheme import Scheme
+from deepdml.learn.screening import COLUMNS, ScreenedFit, fit_screened
 from deepdml.learn.stacking import (
     Predictions,
     Stack,
     covered,
     predictions_of_basis,
     predictions_of_nets,
+    predictions_of_screened,
     predictions_of_trees,
     stack,
 )
@@ -34,7 +36,7 @@ from deepdml.learn.trees import MAX_COVARIATES, Bins, TreesFit, fit_trees
 
 Int = NDArray[np.intp]
 Report = Callable[[str, int, int, float], None]
-Fit = TrainedGroup | BasisFit | TreesFit
+Fit = TrainedGroup | BasisFit | ScreenedFit | TreesFit
 
 LR = 4e-3
 BATCH = 256
@@ -128,7 +130,9 @@ def learn_nuisances(setting: Setting, seeds: np.random.SeedSequence, report: Rep
     learned = []
     for flat, line, u, nets in zip(constant, linear, units, trained, strict=True):
         report(f"stack of the {flat.task.name}", 0, 0, math.nan)
-        fits: list[BasisFit | TreesFit] = [flat, line, *fit_sieve(flat.task, sieve, x, scheme, u)]
+        fits: list[BasisFit | ScreenedFit | TreesFit] = [flat, line, *fit_sieve(flat.task, sieve, x, scheme, u)]
+        if x.shape[1] in COLUMNS:
+            fits.append(fit_screened(line, x, scheme, u))
         if bins is not None:
             fits.append(fit_trees(flat, bins, scheme, u, seeds.spawn(1)[0]))
         candidates = (*(Candidate(fit.name, (fit,)) for fit in fits), *nets)
@@ -196,6 +200,8 @@ def _on_net_scale(fit: BasisFit, inputs: Inputs) -> Tensor:
 
 
 def _predictions(fit: Fit, inputs: Inputs, scheme: Scheme) -> Predictions:
+    if isinstance(fit, ScreenedFit):
+        return predictions_of_screened(fit, inputs.x, scheme)
     if isinstance(fit, TreesFit):
         return predictions_of_trees(fit, inputs.x, scheme)
     if isinstance(fit, BasisFit):

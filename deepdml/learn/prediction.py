@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepdml.learn.backbones import Backbone, build
-from deepdml.learn.candidates import Basis, BasisFit
+from deepdml.learn.candidates import Basis, BasisFit, Features
 from deepdml.learn.crossfit import Repetition
 from deepdml.learn.influence import TrainedNets
 from deepdml.learn.nuisances import Learned, Setting
 from deepdml.learn.scheme import Scheme
+from deepdml.learn.screening import Products, ScreenedFit
 from deepdml.learn.tasks import Task, Units
 from deepdml.learn.training import TrainedGroup
 from deepdml.learn.trees import TreesFit, add_trees
@@ -40,6 +41,8 @@ def collect_nets(repetitions: Sequence[Repetition]) -> TrainedNets:
                 mix = _mix(outcome, c, scheme) * (share / len(candidate.fits))
                 if isinstance(fit, BasisFit):
                     writer.add_basis(fit, mix)
+                elif isinstance(fit, ScreenedFit):
+                    writer.add_screened(fit, scheme, mix)
                 elif isinstance(fit, TreesFit):
                     writer.add_trees(fit, setting, mix)
                 else:
@@ -67,7 +70,7 @@ class _Writer:
     def __init__(self) -> None:
         self.arrays: dict[str, NDArray[np.float64] | NDArray[np.float32]] = {}
         self.nets: list[dict[str, object]] = []
-        self.bases: list[tuple[Basis, Tensor]] = []
+        self.bases: list[tuple[Features, Tensor]] = []
         self.trees: list[tuple[Tensor, Tensor, Tensor]] = []
         self.offset: Tensor | None = None
 
@@ -75,7 +78,13 @@ class _Writer:
         """Add a basis fit, whose snapshots are mixed by (v, o, o)."""
         self.add_features(fit.basis, torch.einsum("vfo,vor->fr", fit.coefficients, mix.to(fit.coefficients.device)))
 
-    def add_features(self, basis: Basis, coefficients: Tensor) -> None:
+    def add_screened(self, fit: ScreenedFit, scheme: Scheme, mix: Tensor) -> None:
+        """Add fits on the nets' own products, whose snapshots are mixed by (v, o, o)."""
+        for net, own in enumerate(fit.fits):
+            mine = torch.from_numpy(scheme.net == net)
+            self.add_features(own.basis, torch.einsum("vfo,vor->fr", own.coefficients.cpu(), mix[mine]))
+
+    def add_features(self, basis: Features, coefficients: Tensor) -> None:
         """Add coefficients (f, o) on a basis; those on the same basis add up."""
         for i, (known, total) in enumerate(self.bases):
             if known is basis:
@@ -143,14 +152,19 @@ class _Writer:
         unit = setting.problem.unit
         self.arrays["unit"] = unit
         self.arrays["offset"] = np.zeros(len(unit)) if self.offset is None else self.offset.double().numpy()
-        kinds = []
+        kinds: list[dict[str, object]] = []
         for i, (basis, coefficients) in enumerate(self.bases):
             self.arrays[f"bases.{i}.coefficients"] = coefficients.double().cpu().numpy()
-            for field in ("mean", "scale", "knots", "center", "spread"):
-                self.arrays[f"bases.{i}.{field}"] = getattr(basis, field).cpu().numpy()
-            if basis.directions is not None:
-                self.arrays[f"bases.{i}.directions"] = basis.directions.cpu().numpy()
-            kinds.append({"n_pairs": basis.n_pairs, "sieve": basis.directions is not None})
+            extra = {
+                field: getattr(basis, field, None) for field in ("knots", "directions", "terms", "center", "spread")
+            }
+            for field, value in {"mean": basis.mean, "scale": basis.scale, **extra}.items():
+                if value is not None:
+                    self.arrays[f"bases.{i}.{field}"] = value.double().cpu().numpy()
+            if isinstance(basis, Basis):
+                kinds.append({"n_pairs": basis.n_pairs, "sieve": basis.directions is not None})
+            else:
+                kinds.append({"products": True})
         if self.trees:
             column, edge, leaves = (torch.cat(parts) for parts in zip(*self.trees, strict=True))
             self.arrays["trees.column"], self.arrays["trees.edge"] = column.float().numpy(), edge.numpy()
@@ -192,6 +206,12 @@ def _predict(nets: TrainedNets, x: Tensor) -> Tensor:
         ]
         theta += torch.cat(outs).double().sum(0)
     for i, kind in enumerate(nets.config["bases"]):
+        if kind.get("products"):
+            mean, scale, terms, center, spread, coefficients = (
+                arrays[f"bases.{i}.{f}"] for f in ("mean", "scale", "terms", "center", "spread", "coefficients")
+            )
+            theta += Products(mean, scale, terms.long(), center, spread)(x) @ coefficients
+            continue
         own = {f: arrays[f"bases.{i}.{f}"] for f in ("mean", "scale", "knots", "center", "spread", "coefficients")}
         directions = arrays[f"bases.{i}.directions"] if kind["sieve"] else None
         basis = Basis(

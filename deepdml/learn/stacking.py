@@ -12,6 +12,7 @@ from torch import Tensor
 
 from deepdml.learn.candidates import CHUNK, BasisFit
 from deepdml.learn.scheme import Scheme
+from deepdml.learn.screening import ScreenedFit
 from deepdml.learn.tasks import Task
 from deepdml.learn.training import Inputs, TrainedGroup
 from deepdml.learn.trees import TreesFit
@@ -60,6 +61,15 @@ def predictions_of_basis(fit: BasisFit, x: Tensor, scheme: Scheme) -> Prediction
             features.clear()
             features[first] = fit.basis(x[rows])
         return (features[first] @ fit.coefficients[v]).float()
+
+    return _collect(scheme, fit.task.n_out, x.device, predict)
+
+
+def predictions_of_screened(fit: ScreenedFit, x: Tensor, scheme: Scheme) -> Predictions:
+    """Return the held-out predictions of fits on the nets' own products."""
+
+    def predict(v: int, rows: Tensor) -> Tensor:
+        return fit.predict(v, int(scheme.net[v]), x[rows]).float()
 
     return _collect(scheme, fit.task.n_out, x.device, predict)
 
