@@ -19,7 +19,7 @@ MOST_COEFFICIENTS = 2_000  # of a sieve; beyond it the linear fit stands alone
 class PrecisionTask(Task):
     """Conditional means of positive matrices H under Stein's loss tr(P H) - log det P, with P = L L' their inverse.
 
-    The mean of H given x minimizes it, whatever the spread of H, and errors count in proportion: Lambda is inverted, and
+    The mean of H given x minimizes it, whatever its spread, and errors count in proportion: Lambda is inverted, and
     squared errors would learn it where it is large and miss it where it is small. The outputs are the lower triangle of
     L, the diagonal as logs.
 

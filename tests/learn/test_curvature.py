@@ -155,6 +155,7 @@ def test_strategies(family, treatment, known, expected):
 
 
 @pytest.mark.parametrize("family", [Logit(), Poisson()], ids=repr)
-def test_several_continuous_treatments_need_a_constant_hessian(family):
-    with pytest.raises(OptionError, match="several continuous treatments need a family whose hessian"):
-        choose_strategy("auto", family, SEVERAL, False)
+def test_several_continuous_treatments_are_regressed_where_the_hessian_varies(family):
+    assert choose_strategy("auto", family, SEVERAL, False) == "hessian regression"
+    with pytest.raises(OptionError, match="here it can be 'hessian regression'"):
+        choose_strategy("moments", family, SEVERAL, False)
