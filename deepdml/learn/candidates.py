@@ -20,7 +20,6 @@ CHUNK = 4096  # rows whose basis is held at once
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # relative to the mean curvature
 NEWTON_PENALTY = 1e-3
 SPARSE_START = 1e-2
-ITERATIONS = 15
 NEW_HESSIANS = 4  # Newton steps with a new hessian; the steps after them keep the last one
 STEP_LIMIT = 3.0  # root mean square change of the outputs in one step
 CONVERGED = 0.03  # a last step, as a share of sqrt(coefficients / rows): of the order of their sampling error
@@ -365,7 +364,7 @@ class _Newton:
         factored: list[Penalized] = []
         steps, active = torch.zeros_like(at), list(range(s))
         close = CONVERGED * np.sqrt(f * o / np.maximum(self.scheme.train_sizes(), 1))
-        for iteration in range(ITERATIONS):
+        for iteration in range(self.task.iterations):
             renew = iteration == 0 or (not self.task.constant_curvature and iteration < NEW_HESSIANS)
             new = self._derivatives(at, active, hessians if renew else None, iteration == 0)
             if renew:

@@ -7,12 +7,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepdml.learn.candidates import fit_basis, fit_sieve, linear_basis, sieve_basis
+from deepdml.learn.candidates import fit_basis, linear_basis, sieve_basis
 from deepdml.learn.nuisances import SPREAD_PARTS, Learned, Setting, within
 from deepdml.learn.scheme import Scheme
 from deepdml.learn.stacking import Predictions, predictions_of_basis, stack
 from deepdml.learn.tasks import Task, Units
 
+REACH = 4.0  # of the logs of the diagonal of L: Lambda varies over rows by a factor of exp(8) at most, either way
 MOST_COEFFICIENTS = 2_000  # of a sieve; beyond it the linear fit stands alone
 
 
@@ -21,7 +22,7 @@ class PrecisionTask(Task):
 
     The mean of H given x minimizes it, whatever its spread, and errors count in proportion: Lambda is inverted, and
     squared errors would learn it where it is large and miss it where it is small. The outputs are the lower triangle of
-    L, the diagonal as logs.
+    L, the diagonal as logs that level off at `REACH`.
 
     Parameters
     ----------
@@ -34,6 +35,7 @@ class PrecisionTask(Task):
     """
 
     constant_curvature = True
+    iterations = 60  # the curvature is that of the start, so that steps are many
 
     def __init__(self, name: str, target: Tensor, weight: Tensor | None) -> None:
         self.k = target.shape[1]
@@ -45,18 +47,23 @@ class PrecisionTask(Task):
     def factors(self, out: Tensor) -> Tensor:
         """Return L (..., k, k) for outputs (..., o)."""
         lower = torch.zeros(*out.shape[:-1], self.k, self.k, dtype=out.dtype, device=out.device)
-        lower[..., self.place[0], self.place[1]] = torch.where(self._diagonal, out.exp(), out)
+        lower[..., self.place[0], self.place[1]] = torch.where(self._diagonal, self._logs(out).exp(), out)
         return lower
+
+    def _logs(self, out: Tensor) -> Tensor:
+        """Return the logs of the diagonal: a fit that runs away ends at a bound, and stays invertible."""
+        return REACH * torch.tanh(out / REACH)
 
     def loss(self, out: Tensor, rows: Tensor, units: Units | None = None) -> Tensor:
         lower = self.factors(out)
         trace = (lower * (self.target[rows].to(out.dtype) @ lower)).sum((-1, -2))
-        return self._weighted(trace - 2.0 * out[..., self._diagonal].sum(-1), rows)
+        return self._weighted(trace - 2.0 * self._logs(out)[..., self._diagonal].sum(-1), rows)
 
     def derivatives(self, out: Tensor, rows: Tensor, units: Units | None = None) -> tuple[Tensor, Tensor]:
         lower, (i, j) = self.factors(out), self.place
-        stretch = torch.where(self._diagonal, out.exp(), 1.0)  # of an entry of L by its output
-        gradient = 2.0 * (self.target[rows].to(out.dtype) @ lower)[..., i, j] * stretch - 2.0 * self._diagonal
+        slope = 1.0 - torch.tanh(out / REACH).square()  # of the logs
+        stretch = torch.where(self._diagonal, self._logs(out).exp() * slope, 1.0)  # of an entry of L by its output
+        gradient = 2.0 * (self.target[rows].to(out.dtype) @ lower)[..., i, j] * stretch - 2.0 * slope * self._diagonal
         # the curvature at L = 1 and a mean of one, near which the targets are
         curvature = torch.diag(2.0 + 2.0 * self._diagonal.to(out.dtype)).expand(*rows.shape, self.n_out, self.n_out)
         return self._weighted(gradient, rows), self._weighted(curvature, rows)
@@ -88,7 +95,7 @@ def regress_hessian(setting: Setting, outcome: Learned, rng: np.random.Generator
 
 
 def _stacked(task: PrecisionTask, x: Tensor, inner: Scheme) -> Tensor:
-    """Return the stacked outputs (n, o) of a constant, a linear fit and two sieves."""
+    """Return the stacked outputs (n, o) of a constant, a linear fit and a sieve."""
     zero = torch.zeros(SPREAD_PARTS, len(x), task.n_out, device=x.device)
     candidates = [Predictions(zero[:1], zero)]
     if x.shape[1]:
@@ -96,6 +103,6 @@ def _stacked(task: PrecisionTask, x: Tensor, inner: Scheme) -> Tensor:
         fits = [fit_basis("linear", task, linear_basis(x), x, inner, units)]
         sieve = sieve_basis(x)
         if sieve.n_features * task.n_out <= MOST_COEFFICIENTS:
-            fits += fit_sieve(task, sieve, x, inner, units)
+            fits.append(fit_basis("sieve", task, sieve, x, inner, units))
         candidates += [predictions_of_basis(fit, x, inner) for fit in fits]
     return stack(task, candidates, inner).out.double()

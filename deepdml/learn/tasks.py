@@ -55,6 +55,8 @@ class Task:
     """
 
     quadratic = False
+    iterations = 15
+    """Most steps of Newton's method."""
     constant_curvature = False
     """Whether `derivatives` gives every net the same hessian, whatever its outputs and its targets."""
 

@@ -5,7 +5,6 @@ import pytest
 
 from deepdml.estimands import AverageCoefficient, Evaluation, Sample
 from deepdml.families import Gaussian
-from deepdml.learn.influence import Influence
 
 
 def test_values_are_theta_and_the_gradient_is_one_identity() -> None:
@@ -18,17 +17,14 @@ def test_values_are_theta_and_the_gradient_is_one_identity() -> None:
     np.testing.assert_array_equal(evaluation.gradient[7], np.eye(3))
 
 
-def test_auxiliary_parameters_get_no_coefficient() -> None:
-    """theta may carry a log-scale after the structural columns: it moves psi through Lambda but is not reported."""
+def test_auxiliary_parameters_are_reported_after_the_coefficients() -> None:
     rng = np.random.default_rng(1)
-    theta, score = rng.normal(size=(20, 3)), rng.normal(size=(20, 3))
-    half = rng.normal(size=(20, 3, 3))
-    inverse = half @ half.transpose(0, 2, 1)
-    evaluation = AverageCoefficient().evaluate(Sample(np.ones((20, 2)), ("a", "b"), theta, None, Gaussian()))
-    psi = Influence(theta, score, inverse, None).psi(evaluation.values, evaluation.gradient)
-    expected = theta - np.stack([m @ s for m, s in zip(inverse, score, strict=True)])
-    # the same products in another order
-    np.testing.assert_allclose(psi, expected[:, :2], rtol=1e-12, atol=1e-12)
+    theta = rng.normal(size=(20, 3))
+    sample = Sample(np.ones((20, 2)), ("a", "b", "log(sigma)"), theta, None, Gaussian())
+    evaluation = AverageCoefficient().evaluate(sample)
+    assert AverageCoefficient().labels(sample, 3) == ("a", "b", "log(sigma)")
+    np.testing.assert_array_equal(evaluation.values, theta)
+    np.testing.assert_array_equal(evaluation.gradient, np.broadcast_to(np.eye(3), (20, 3, 3)))
 
 
 def test_shapes_are_checked() -> None:

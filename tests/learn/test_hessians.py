@@ -26,7 +26,7 @@ def test_gradients_are_derivatives_of_the_loss():
 
 
 def test_the_loss_is_least_where_the_precision_is_the_inverse_of_the_mean():
-    target = positive()[:1].expand(N, K, K)
+    target = (0.5 * torch.eye(K, dtype=torch.float64) + positive()[:1] / 6).expand(N, K, K)
     task = PrecisionTask("h", target, None)
     out = torch.zeros(1, task.n_out, dtype=torch.float64, requires_grad=True)
     solver = torch.optim.LBFGS([out], max_iter=200, tolerance_grad=1e-12, tolerance_change=0.0)
