@@ -225,8 +225,7 @@ def page(rows: pd.DataFrame, truth: dict[str, float]) -> str:
         "Measured by `make estimands`: default fits of `simulate.binary(family='logit')` and, for a continuous\n"
         f"treatment, `simulate.smooth(family='poisson')`, n = {N:,}; each draw is fitted once. Truths are means over\n"
         f"{POPULATION:,} rows. `bias / se` is the mean of z, whose own error is one over the root of the draws;\n"
-        "coverage is of 95 % intervals,\n"
-        "its error that of a method that covers 95 %.\n"
+        "coverage is of 95 % intervals, its error that of a method that covers 95 %.\n"
         f"{machine('one for each fit')}\n\n{table(body, head, '.3f')}\n"
     )
 
