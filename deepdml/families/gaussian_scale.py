@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from deepdml.families.arrays import exp, log, matrix, ndtr, stack, zeros_like
 from deepdml.families.base import Float, register
 from deepdml.families.indices import MultiIndex
-
-HALF_LOG_2PI = 0.5 * np.log(2 * np.pi)
+from deepdml.families.normal import HALF_LOG_2PI
 
 
 @register

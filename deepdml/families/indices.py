@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from deepdml.families.base import STEP, Array, Family, Float, difference
+from deepdml.families.base import Array, Family, Float, difference
 
 
 class MultiIndex(Family):
@@ -102,15 +102,7 @@ class MultiIndex(Family):
 
     def mean_curvature(self, eta: Array) -> Array:
         """Return the second derivatives of the mean (..., r, r)."""
-        units = np.eye(self.n_indices)
-        columns = [self._curvature_along(eta, unit) for unit in units]
-        return np.stack(columns, axis=-1)
-
-    def _curvature_along(self, eta: Float, unit: Float) -> Float:
-        """Return the derivative of `mean_slope` (..., r) along one index."""
-        steps = np.array([-2.0, -1.0, 1.0, 2.0]) * STEP
-        weights = np.array([1.0, -8.0, 8.0, -1.0]) / (12.0 * STEP)
-        return np.asarray(sum(w * self.mean_slope(eta + s * unit) for s, w in zip(steps, weights, strict=True)))
+        return self.slope(self.mean_slope, eta)
 
     def perfect_loss(self, y: Float) -> Float:
         # a density has no greatest value, so that the skill of a fit has no zero point
@@ -118,10 +110,4 @@ class MultiIndex(Family):
 
     def loss(self, y: Array, eta: Array) -> Array:
         """Return -log p(y | eta) of each row, with all its terms."""
-        raise NotImplementedError
-
-    def link_of_mean(self, mean: Array) -> Array:
-        raise NotImplementedError
-
-    def start_rows(self, y: Array) -> Array:
         raise NotImplementedError

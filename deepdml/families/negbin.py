@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
 from deepdml.families.arrays import (
@@ -21,14 +20,14 @@ from deepdml.families.arrays import (
     trigamma,
     zeros_like,
 )
-from deepdml.families.base import Float, register
-from deepdml.families.indices import MultiIndex
+from deepdml.families.base import register
+from deepdml.families.counts import Counts
 
 POINTS, REACH = 72, (1e-6, 34.0)  # of the quadrature: nine digits for means up to 5,000 and any dispersion
 
 
 @register
-class NegBin(MultiIndex):
+class NegBin(Counts):
     """Counts with E[y] = exp(t' theta(x)) and Var(y) = E[y] + alpha(x) E[y]^2 (NB2); coefficients as in poisson.
 
     References
@@ -38,12 +37,7 @@ class NegBin(MultiIndex):
 
     name = "negbin"
     aliases = ("negativebinomial",)
-    support = "counts 0, 1, 2, ..."
-    link = "log"
     auxiliary = ("log(alpha)",)
-
-    def in_support(self, y: Float) -> NDArray[np.bool_]:
-        return np.asarray((y >= 0) & np.isfinite(y) & (y == np.floor(y)))
 
     def loss(self, y: Any, eta: Any) -> Any:
         log_mean, log_alpha = eta[..., 0], eta[..., 1]
@@ -91,9 +85,6 @@ class NegBin(MultiIndex):
     def tail(self, cut: float, eta: Any) -> Any:
         size, mean = np.exp(-eta[..., 1]), np.exp(eta[..., 0])
         return np.ones_like(mean) if cut < 0 else special.betainc(np.floor(cut) + 1.0, size, mean / (size + mean))
-
-    def perfect_loss(self, y: Float) -> Float:
-        return np.zeros_like(y)
 
 
 def _mean_trigamma_fall(mean: Any, size: Any) -> Any:

@@ -4,18 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from deepdml.families.arrays import exp, log_ndtr, ndtr, ndtri
+from deepdml.families.arrays import log_ndtr, ndtr, ndtri
 from deepdml.families.base import register
 from deepdml.families.binary import Binary
-
-HALF_LOG_2PI = 0.5 * np.log(2 * np.pi)
-
-
-def mills(z: Any) -> Any:
-    """Return the normal density over the distribution function at z, without underflow."""
-    return exp(-0.5 * z * z - HALF_LOG_2PI - log_ndtr(z))
+from deepdml.families.normal import density, mills
 
 
 @register
@@ -44,7 +36,7 @@ class Probit(Binary):
         return ndtr(eta)
 
     def mean_slope(self, eta: Any) -> Any:
-        return exp(-0.5 * eta * eta - HALF_LOG_2PI)
+        return density(eta)
 
     def mean_curvature(self, eta: Any) -> Any:
         return -eta * self.mean_slope(eta)

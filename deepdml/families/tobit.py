@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from deepdml.errors import DataError, OptionError
 from deepdml.families.arrays import exp, log, log_ndtr, matrix, ndtr, stack, where, zeros_like
 from deepdml.families.base import Float, register
-from deepdml.families.gaussian_scale import HALF_LOG_2PI
 from deepdml.families.indices import MultiIndex
-from deepdml.families.probit import mills
+from deepdml.families.normal import HALF_LOG_2PI, density, mills
 
 
 @register
@@ -93,14 +92,14 @@ class Tobit(MultiIndex):
     def mean(self, eta: Any) -> Any:
         location, scale = eta[..., 0], np.exp(eta[..., 1])
         low, high = (self.lower - location) / scale, (self.upper - location) / scale
-        inside = location * (ndtr(high) - ndtr(low)) + scale * (_density(low) - _density(high))
+        inside = location * (ndtr(high) - ndtr(low)) + scale * (density(low) - density(high))
         return inside + _times(ndtr(low), self.lower) + _times(ndtr(-high), self.upper)
 
     def variance(self, eta: Any) -> Any:
         location, scale = eta[..., 0], np.exp(eta[..., 1])
         low, high = (self.lower - location) / scale, (self.upper - location) / scale
         share = ndtr(high) - ndtr(low)
-        first, second = _density(low) - _density(high), share + _tilted(low) - _tilted(high)
+        first, second = density(low) - density(high), share + _tilted(low) - _tilted(high)
         square = location**2 * share + 2.0 * location * scale * first + scale**2 * second
         square = square + _times(ndtr(low), self.lower**2) + _times(ndtr(-high), self.upper**2)
         return square - self.mean(eta) ** 2
@@ -117,14 +116,10 @@ def _sides(y: Any) -> tuple[Any, Any, Any]:
     return value, value <= y[..., 1], value >= y[..., 2]
 
 
-def _density(z: Any) -> Any:
-    return exp(-0.5 * z * z - HALF_LOG_2PI)
-
-
 def _tilted(z: Any) -> Any:
     """Return z times the normal density, zero at infinity."""
     finite = abs(z) < 40.0
-    return where(finite, z, zeros_like(z)) * _density(z)
+    return where(finite, z, zeros_like(z)) * density(z)
 
 
 def _times(share: Any, point: float) -> Any:
@@ -137,11 +132,11 @@ def _expected(eta: Any, lower: Any, upper: Any) -> Any:
     rate = exp(-eta[..., 1])
     low, high = (lower - eta[..., 0]) * rate, (upper - eta[..., 0]) * rate
     one = ndtr(high) - ndtr(low)
-    first = 2.0 * (_density(low) - _density(high))
+    first = 2.0 * (density(low) - density(high))
     second = 2.0 * (one + _tilted(low) - _tilted(high))
     for z, sign in ((low, -1.0), (-high, 1.0)):
         near = where(abs(z) < 40.0, z, zeros_like(z) - 40.0)
-        ratio, weight = mills(near), _density(near)  # weight is the chance of the side times the ratio
+        ratio, weight = mills(near), density(near)  # weight is the chance of the side times the ratio
         bend = weight * (near + ratio)
         one = one + bend
         first = first + sign * (weight - near * bend)

@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
 from deepdml.families.arrays import exp, expit, lgamma, log, logaddexp, matrix, softplus, stack, where
-from deepdml.families.base import Float, register
-from deepdml.families.indices import MultiIndex
+from deepdml.families.base import register
+from deepdml.families.counts import Counts
 
 
 @register
-class ZeroInflatedPoisson(MultiIndex):
+class ZeroInflatedPoisson(Counts):
     """Zero with probability share(x), else Poisson with mean exp(t' theta(x)); the share's log-odds are reported.
 
     References
@@ -24,12 +23,7 @@ class ZeroInflatedPoisson(MultiIndex):
 
     name = "zip"
     aliases = ("zeroinflatedpoisson",)
-    support = "counts 0, 1, 2, ..."
-    link = "log"
     auxiliary = ("logit(inflation)",)
-
-    def in_support(self, y: Float) -> NDArray[np.bool_]:
-        return np.asarray((y >= 0) & np.isfinite(y) & (y == np.floor(y)))
 
     def loss(self, y: Any, eta: Any) -> Any:
         log_mean, odds = eta[..., 0], eta[..., 1]
@@ -67,6 +61,3 @@ class ZeroInflatedPoisson(MultiIndex):
         if cut < 0:
             return np.ones(eta.shape[:-1])
         return expit(-eta[..., 1]) * special.gammainc(np.floor(cut) + 1.0, np.exp(eta[..., 0]))
-
-    def perfect_loss(self, y: Float) -> Float:
-        return np.zeros_like(y)

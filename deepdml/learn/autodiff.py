@@ -57,6 +57,16 @@ def differentiate(
     return values.detach().numpy().astype(np.float64), slopes.astype(np.float64)
 
 
+def loss_gradient(loss: Callable[[Tensor, Tensor], Tensor], y: Tensor, eta: Tensor) -> Tensor:
+    """Return first derivatives (..., r) of a row-wise loss in its indices (..., r); errors as `loss_derivatives`."""
+    leaf = eta.detach().clone().requires_grad_()
+    with torch.enable_grad():
+        value = _evaluated(loss, y, leaf)
+        _check_loss(value, leaf)
+        (gradient,) = torch.autograd.grad(value.sum(), leaf)
+    return gradient
+
+
 def loss_derivatives(
     loss: Callable[[Tensor, Tensor], Tensor], y: Tensor, eta: Tensor, definite: bool
 ) -> tuple[Tensor, Tensor]:

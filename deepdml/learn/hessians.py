@@ -7,10 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepdml.learn.candidates import fit_basis, linear_basis, sieve_basis
-from deepdml.learn.nuisances import SPREAD_PARTS, Learned, Setting, within
-from deepdml.learn.scheme import Scheme
-from deepdml.learn.stacking import Predictions, predictions_of_basis, stack
+from deepdml.learn.candidates import Basis, linear_basis, sieve_basis
+from deepdml.learn.nuisances import SPREAD_PARTS, Learned, Setting, stack_bases, within
 from deepdml.learn.tasks import Task, Units
 
 REACH = 4.0  # of the logs of the diagonal of L: Lambda varies over rows by a factor of exp(8) at most, either way
@@ -79,6 +77,7 @@ def regress_hessian(setting: Setting, outcome: Learned, rng: np.random.Generator
     x, k = problem.x, problem.outcome.n_out
     out = torch.zeros(len(x), k, k, dtype=torch.float64, device=x.device)
     weight = torch.ones(len(x), dtype=torch.float64, device=x.device) if problem.weight is None else problem.weight
+    bases = _bases(x, k * (k + 1) // 2)
     for a in range(scheme.n_blocks):
         inner = within(setting, a, rng)
         inside = torch.from_numpy(scheme.block == a).to(x.device)
@@ -89,20 +88,14 @@ def regress_hessian(setting: Setting, outcome: Learned, rng: np.random.Generator
         root = torch.linalg.cholesky(typical)
         whiten = torch.linalg.inv(root)
         task = PrecisionTask("hessian", whiten @ hessians @ whiten.T, problem.weight)
-        lower = whiten.T @ task.factors(_stacked(task, x, inner)[inside])
+        lower = whiten.T @ task.factors(stack_bases(x, task, inner, bases)[0].out.double()[inside])
         out[inside] = torch.linalg.inv(lower @ lower.transpose(1, 2))
     return np.asarray(out.cpu().numpy())
 
 
-def _stacked(task: PrecisionTask, x: Tensor, inner: Scheme) -> Tensor:
-    """Return the stacked outputs (n, o) of a constant, a linear fit and a sieve."""
-    zero = torch.zeros(SPREAD_PARTS, len(x), task.n_out, device=x.device)
-    candidates = [Predictions(zero[:1], zero)]
-    if x.shape[1]:
-        units = task.units([torch.zeros(0, dtype=torch.long)] * SPREAD_PARTS).to(x.device)
-        fits = [fit_basis("linear", task, linear_basis(x), x, inner, units)]
-        sieve = sieve_basis(x)
-        if sieve.n_features * task.n_out <= MOST_COEFFICIENTS:
-            fits.append(fit_basis("sieve", task, sieve, x, inner, units))
-        candidates += [predictions_of_basis(fit, x, inner) for fit in fits]
-    return stack(task, candidates, inner).out.double()
+def _bases(x: Tensor, n_out: int) -> list[Basis]:
+    """Return the bases that the outputs are fit on: linear, and a sieve where that has not too many coefficients."""
+    if not x.shape[1]:
+        return []
+    linear, sieve = linear_basis(x), sieve_basis(x)
+    return [linear, sieve] if sieve.n_features * n_out <= MOST_COEFFICIENTS else [linear]

@@ -7,13 +7,13 @@ from torch import Tensor
 
 from deepdml.errors import OptionError
 from deepdml.families.indices import MultiIndex
-from deepdml.learn.autodiff import loss_derivatives
-from deepdml.learn.tasks import Task, Units, refuse_constant
+from deepdml.learn.autodiff import loss_derivatives, loss_gradient
+from deepdml.learn.tasks import FamilyTask, Units, refuse_constant
 
 THIRD_STEP = 1e-3  # of differences of the score; their rounding error is some 1e-10
 
 
-class IndexTask(Task):
+class IndexTask(FamilyTask):
     """theta(x) under the loss of indices eta = A theta(x), with A scaled so that its rows have unit second moments.
 
     Parameters
@@ -27,6 +27,8 @@ class IndexTask(Task):
         theta with A theta = (1, 0, ..., 0), None where A does not span it.
     """
 
+    family: MultiIndex
+
     def __init__(
         self,
         family: MultiIndex,
@@ -36,8 +38,8 @@ class IndexTask(Task):
         weight: Tensor | None,
         y_name: str = "y",
     ) -> None:
-        super().__init__("outcome", f"mean {family.name} loss", rows.shape[2], weight)
-        self.family, self.y, self.rows, self.constant, self.y_name = family, y, rows, constant, y_name
+        super().__init__(family, y, constant, rows.shape[2], weight, y_name)
+        self.rows = rows
         self._rows32 = rows.float()
         self._scaled_by_unit = (rows[:, 0] != 0).any(0)  # the entries of theta behind the location
 
@@ -100,6 +102,17 @@ class IndexTask(Task):
             return loss_derivatives(self.family.loss, y, eta, definite=True)
         return self.family.score(y, eta), self.family.curvature(y, eta)
 
+    def _score(self, y: Tensor, eta: Tensor) -> Tensor:
+        """Return the score (..., r) alone: curvatures cost more, and are not always wanted."""
+        if self.family.automatic:
+            return loss_gradient(self.family.loss, y, eta)
+        score: Tensor = self.family.score(y, eta)
+        return score
+
+    def _indices(self, out: Tensor) -> Tensor:
+        """Return the indices (n, r) of all rows at outputs (n, k)."""
+        return (self.rows * out[:, None, :]).sum(-1)
+
     def loss(self, out: Tensor, rows: Tensor, units: Units | None = None) -> Tensor:
         eta, _ = self._eta(out, rows)
         return self._scaled(self._weighted(self.family.loss(self._outcome(rows, units, out.dtype), eta), rows), units)
@@ -130,20 +143,19 @@ class IndexTask(Task):
 
     def gradients(self, out: Tensor) -> Tensor:
         """Return the unweighted derivative of every row's loss in theta at outputs (n, k)."""
-        eta = (self.rows * out[:, None, :]).sum(-1)
-        score = self._slopes(self.y, eta)[0]
+        score = self._score(self.y, self._indices(out))
         return (score[..., None] * self.rows).sum(-2)
 
     def residuals(self, out: Tensor) -> Tensor:
         """Return the derivative of every row's loss in its first index, (n,)."""
-        return self._slopes(self.y, (self.rows * out[:, None, :]).sum(-1))[0][:, 0]
+        return self._score(self.y, self._indices(out))[:, 0]
 
     def hessians(self, out: Tensor) -> Tensor:
         """Return a matrix (n, k, k) for every row whose conditional mean given x is Lambda.
 
         It is the hessian expected given t where the family knows it, and the second derivative of the loss where not.
         """
-        eta = (self.rows * out[:, None, :]).sum(-1)
+        eta = self._indices(out)
         if self.family.closed:
             second = self.family.hessian(eta)
         elif self.family.automatic:
@@ -161,19 +173,15 @@ class IndexTask(Task):
         without `integrated`, where the hessian's error is not that of eta, it is - T / 2 Var(eta). T is taken at the
         row's own outcome, whose mean given x is as good.
         """
-        eta = (self.rows * out[:, None, :]).sum(-1)
+        eta = self._indices(out)
         values, vectors = torch.linalg.eigh(self.rows @ noise @ self.rows.transpose(1, 2))
-        total, here = torch.zeros_like(eta), self._slopes(self.y, eta)[0]
+        total, here = torch.zeros_like(eta), self._score(self.y, eta)
         for share, along in zip(values.clamp_min(0.0).unbind(-1), vectors.unbind(-1), strict=True):
             up, down = eta + THIRD_STEP * along, eta - THIRD_STEP * along
-            bend = self._slopes(self.y, up)[0] + self._slopes(self.y, down)[0] - 2.0 * here
+            bend = self._score(self.y, up) + self._score(self.y, down) - 2.0 * here
             part = -0.5 * bend / THIRD_STEP**2
             if integrated:
                 slope = (self.family.hessian(up) - self.family.hessian(down)) / (2.0 * THIRD_STEP)
                 part = part + (slope * along[:, None, :]).sum(-1)
             total = total + share[:, None] * part
         return (total[..., None] * self.rows).sum(-2)
-
-    def perfect_loss(self) -> float:
-        least = torch.from_numpy(self.family.perfect_loss(self.y.cpu().numpy())).to(self.y.device)
-        return float(self._weighted(least, torch.arange(len(least), device=least.device)).mean())

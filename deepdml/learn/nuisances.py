@@ -14,7 +14,7 @@ from torch import Tensor
 
 from deepdml.design.splits import SplitPlan
 from deepdml.learn.augmentation import ALPHAS, least_loss, view_of_all
-from deepdml.learn.candidates import BasisFit, constant_basis, fit_basis, fit_sieve, linear_basis, sieve_basis
+from deepdml.learn.candidates import Basis, BasisFit, constant_basis, fit_basis, fit_sieve, linear_basis, sieve_basis
 from deepdml.learn.heads import heads_of_copies, refit_heads
 from deepdml.learn.problem import LearnOptions, Problem
 from deepdml.learn.recalibration import Recalibration, recalibrate
@@ -317,13 +317,19 @@ def learn_spread(setting: Setting, mean: Learned, rng: np.random.Generator) -> S
 def _stack_linear(setting: Setting, task: Task, inner: Scheme) -> tuple[Stack, Tensor]:
     """Stack a zero and a linear fit of a task; return the stack and the linear fit's predictions (n, o)."""
     x = setting.problem.x
+    stacked, candidates = stack_bases(x, task, inner, [linear_basis(x)] if x.shape[1] else [])
+    return stacked, candidates[-1].members.mean(0)
+
+
+def stack_bases(x: Tensor, task: Task, inner: Scheme, bases: list[Basis]) -> tuple[Stack, list[Predictions]]:
+    """Stack a zero and fits of a task on bases, on a scheme of `within`; return the stack and its candidates."""
     zero = torch.zeros(SPREAD_PARTS, len(x), task.n_out, device=x.device)
     candidates = [Predictions(zero[:1], zero)]
-    if x.shape[1]:
-        units = task.units([torch.zeros(0, dtype=torch.long)] * SPREAD_PARTS).to(x.device)
-        fit = fit_basis("linear", task, linear_basis(x), x, inner, units)
+    units = task.units([torch.zeros(0, dtype=torch.long)] * SPREAD_PARTS).to(x.device)
+    for basis in bases:
+        fit = fit_basis("basis", task, basis, x, inner, units)
         candidates.append(predictions_of_basis(fit, x, inner))
-    return stack(task, candidates, inner), candidates[-1].members.mean(0)
+    return stack(task, candidates, inner), candidates
 
 
 def _correlations(setting: Setting, standard: Tensor, inner: Scheme) -> Tensor:

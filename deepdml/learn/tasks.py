@@ -102,7 +102,21 @@ class Task:
         return values * weight.reshape(weight.shape + (1,) * (values.dim() - weight.dim()))
 
 
-class OutcomeTask(Task):
+class FamilyTask(Task):
+    """theta(x) under the loss of a family: what one index and several have in common."""
+
+    def __init__(
+        self, family: Family, y: Tensor, constant: Tensor | None, n_out: int, weight: Tensor | None, y_name: str
+    ) -> None:
+        super().__init__("outcome", f"mean {family.name} loss", n_out, weight)
+        self.family, self.y, self.constant, self.y_name = family, y, constant, y_name
+
+    def perfect_loss(self) -> float:
+        least = torch.from_numpy(self.family.perfect_loss(self.y.cpu().numpy())).to(self.y.device)
+        return float(self._weighted(least, torch.arange(len(least), device=least.device)).mean())
+
+
+class OutcomeTask(FamilyTask):
     """theta(x) under the family's loss, with structural rows t of unit second moment.
 
     Parameters
@@ -123,8 +137,8 @@ class OutcomeTask(Task):
         weight: Tensor | None,
         y_name: str = "y",
     ) -> None:
-        super().__init__("outcome", f"mean {family.name} loss", t.shape[1], weight)
-        self.family, self.y, self.t, self.constant, self.y_name = family, y, t, constant, y_name
+        super().__init__(family, y, constant, t.shape[1], weight, y_name)
+        self.t = t
         self.quadratic = self.constant_curvature = family.constant_hessian
         self._t32 = t.float()
 
@@ -151,10 +165,6 @@ class OutcomeTask(Task):
             shape = (-1,) + (1,) * (rows.dim() - 1)
             y = (y - units.center.reshape(shape)) / units.unit.reshape(shape)
         return y.to(dtype)
-
-    def perfect_loss(self) -> float:
-        least = torch.from_numpy(self.family.perfect_loss(self.y.cpu().numpy())).to(self.y.device)
-        return float(self._weighted(least, torch.arange(len(least), device=least.device)).mean())
 
     def _rows_of_t(self, rows: Tensor, dtype: torch.dtype) -> Tensor:
         return self._t32[rows] if dtype == torch.float32 else self.t[rows]
