@@ -34,9 +34,14 @@ def row(design: str = "smooth", replication: int = 0, coefficient: str = "t", **
         "oracle_se": 0.1,
         "efficient": 1,
         "rmse": 0.2,
+        "correlation": 0.95,
+        "spread": 1.0,
         "wald": 1.0,
         "seconds": 3.0,
         "warned": 0,
+        "outcome": 0.5,
+        "treatment": 0.5,
+        "both": 0.5,
         "commit": "abc1234",
     }
     return kept.Row(design=design, replication=replication, coefficient=coefficient, **(plain | values))

@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import time
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from io import StringIO
 from pathlib import Path
@@ -21,6 +22,8 @@ import numpy as np
 import pandas as pd
 from bench_speed import PEER_OPTIONS, ROOT
 from coverage_studies import STUDIES, Study
+
+from numpy.typing import NDArray
 
 from deepdml.errors import DeepDMLError, DeepDMLWarning
 from deepdml.simulate import Simulated
@@ -52,13 +55,16 @@ class Row:
         Mean of the oracle psi on the same rows, and its standard error (by cluster where there are clusters).
     efficient : int
         1 where `oracle_se` is the semiparametric efficiency bound.
-    rmse : float
-        Of theta(x) over the rows.
+    rmse, correlation, spread : float
+        Of theta(x) over the rows: root mean squared error, correlation with the truth, and its sd over the truth's;
+        the latter two NaN where the truth is constant or the fit is not ours.
     wald : float
         Statistic of the joint test that all coefficients equal their truth, chi-squared with d degrees of freedom.
     seconds : float
     warned : int
         Warnings of the fit.
+    outcome, treatment, both : float
+        The fit's diagnostics of signal left in held-out residuals; NaN where it has none.
     commit : str
         Commit, or version of the peer, that made the row.
     """
@@ -75,12 +81,18 @@ class Row:
     oracle_se: float
     efficient: int
     rmse: float
+    correlation: float
+    spread: float
     wald: float
     seconds: float
     warned: int
+    outcome: float
+    treatment: float
+    both: float
     commit: str
 
 
+SIGNALS = ("outcome", "treatment", "both")
 FIELDS = [column.name for column in fields(Row)]
 
 
@@ -114,8 +126,9 @@ def ours(study: Study, replication: int, commit: str) -> list[Row]:
     torch.set_num_threads(1)
     drawn = study.draw(replication)
     names = list(drawn.truth)
-    estimates = errors = rmse = np.full(len(names), np.nan)
+    estimates = errors = rmse = correlation = spread = np.full(len(names), np.nan)
     wald = np.nan
+    signal: Mapping[str, float] = {}
     clock = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DeepDMLWarning)
@@ -129,7 +142,10 @@ def ours(study: Study, replication: int, commit: str) -> list[Row]:
     seconds = time.perf_counter() - clock
     if results is not None:
         estimates, errors = results.params[names].to_numpy(), results.bse[names].to_numpy()
-        rmse = np.sqrt(((results.theta[names].to_numpy() - drawn.theta) ** 2).mean(0))
+        theta = results.theta[names].to_numpy()
+        rmse = np.sqrt(((theta - drawn.theta) ** 2).mean(0))
+        correlation, spread = likeness(theta, drawn.theta)
+        signal = results.diagnostics.signal
         wald = joint_wald(estimates, results.cov_params().loc[names, names].to_numpy(), list(drawn.truth.values()))
     return [
         Row(
@@ -138,13 +154,28 @@ def ours(study: Study, replication: int, commit: str) -> list[Row]:
             estimate=float(estimates[place]),
             se=float(errors[place]),
             rmse=float(rmse[place]),
+            correlation=float(correlation[place]),
+            spread=float(spread[place]),
             wald=float(wald),
             seconds=seconds,
             warned=sum(issubclass(w.category, DeepDMLWarning) for w in caught),
+            **{name: float(signal.get(name, np.nan)) for name in SIGNALS},
             commit=commit,
         )
         for place in range(len(names))
     ]
+
+
+def likeness(theta: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return, in two rows, the correlation of each column with the truth and its sd over the truth's.
+
+    A truth that does not vary has neither.
+    """
+    varies = truth.std(0) > 1e-12 * np.abs(truth).max(0)
+    found = np.full((2, truth.shape[1]), np.nan)
+    for k in np.flatnonzero(varies):
+        found[:, k] = np.corrcoef(theta[:, k], truth[:, k])[0, 1], theta[:, k].std() / truth[:, k].std()
+    return found
 
 
 def known(study: Study, drawn: Simulated, replication: int, place: int) -> dict[str, Any]:
@@ -205,7 +236,8 @@ def peer(study: Study, task: Task) -> list[Row]:
         raise RuntimeError(f"{task.estimator} failed on {study.name}, {task.replication}:\n{done.stderr[-2000:]}")
     run = json.loads(done.stdout.splitlines()[-1])
     found = {name: float(run[name]) for name in ("estimate", "se", "rmse", "seconds")}
-    return [Row(**values, **found, d=1, wald=np.nan, warned=0, commit=run["version"])]
+    unknown = dict.fromkeys(("correlation", "spread", "wald", *SIGNALS), np.nan)
+    return [Row(**values, **found, **unknown, d=1, warned=0, commit=run["version"])]
 
 
 def can_fit(estimator: Estimator, study: Study) -> bool:
