@@ -22,7 +22,6 @@ import numpy as np
 import pandas as pd
 from bench_speed import PEER_OPTIONS, ROOT
 from coverage_studies import STUDIES, Study
-
 from numpy.typing import NDArray
 
 from deepdml.errors import DeepDMLError, DeepDMLWarning
