@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from deepdml.errors import OptionError
-from deepdml.families.arrays import exp, expit, expm1, log, matrix, stack, take, zeros_like
+from deepdml.families.arrays import exp, expit, expm1, log, matrix, softplus, stack, take, zeros_like
 from deepdml.families.base import Float, register
 from deepdml.families.categories import Categories
 
@@ -57,23 +57,30 @@ class OrderedLogit(Categories):
         return stack([expit(-odds[0]), *inner, expit(odds[-1])])
 
     def loss(self, y: Any, eta: Any) -> Any:
-        return -log(take(self.probabilities(eta), y))
+        odds = self._above(eta)
+        inner = [
+            softplus(-high) + softplus(low) - log(-expm1(-exp(eta[..., j])))
+            for j, (high, low) in enumerate(pairwise(odds), start=1)
+        ]
+        return take(stack([softplus(odds[0]), *inner, softplus(-odds[-1])]), y)
 
     def _scores(self, eta: Any) -> Any:
-        """Return the score at every level (..., J, r)."""
-        odds, share = self._above(eta), self.probabilities(eta)
-        zero = zeros_like(eta[..., 0])
-        slope = [zero, *(expit(v) * expit(-v) for v in odds), zero]
-        steps = [exp(eta[..., j]) for j in range(1, self.n_indices)]
+        """Return the score at every level (..., J, r), in ratios that no small probability divides.
+
+        P(y = level) = F(high) - F(low), F being the logistic distribution function. Where both rise together its log
+        rises by F(-high) - F(low); where low alone falls, by F(-low) F(low) / P = F(low) / F(high) / (1 - exp(-step)),
+        step being high - low.
+        """
+        odds, zero = self._above(eta), zeros_like(eta[..., 0])
+        below, above = [zero, *(expit(-v) for v in odds)], [*(expit(v) for v in odds), zero]
         columns = []
         for level in range(self.n_levels):
-            # P(y = level) = F(odds_level) - F(odds_{level + 1}), and odds_j falls by every step before it
-            low, high = slope[level], slope[level + 1]
-            by_cut = [
-                -step * ((low if j < level else zero) - (high if j < level + 1 else zero))
-                for j, step in enumerate(steps, start=1)
-            ]
-            columns.append([-v / share[..., level] for v in (low - high, *by_cut)])
+            both = below[level] - above[level]
+            by_cut = [-exp(eta[..., j]) * both if j < level else zero for j in range(1, self.n_indices)]
+            if 0 < level < self.n_indices:
+                ratio = eta[..., level] + softplus(-odds[level - 1]) - softplus(-odds[level])
+                by_cut[level - 1] = exp(ratio) / -expm1(-exp(eta[..., level]))
+            columns.append([-v for v in (both, *by_cut)])
         return matrix(columns)
 
     def score(self, y: Any, eta: Any) -> Any:

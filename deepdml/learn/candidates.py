@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from deepdml.errors import DataError
 from deepdml.learn.scheme import Scheme
 from deepdml.learn.sparse import THRESHOLDS, sparse_path
 from deepdml.learn.tasks import Task, Units
@@ -172,11 +173,24 @@ class Penalized:
 
     @classmethod
     def factor(cls, hessian: Tensor, penalty: float, n_out: int) -> Penalized:
-        """Add a ridge `penalty`, relative to the mean curvature, and factor."""
+        """Add a ridge `penalty`, relative to the mean curvature, and factor.
+
+        Raises
+        ------
+        DataError
+            Where the loss has no curvature left that one could follow.
+        """
         scale = hessian.diagonal().mean()
         ridge = (penalty * scale).expand(n_out, len(hessian) // n_out).clone()
         ridge[:, 0] = 1e-10 * scale
-        return cls(ridge, torch.linalg.cholesky(hessian + torch.diag(ridge.reshape(-1))))
+        lower, failed = torch.linalg.cholesky_ex(hessian + torch.diag(ridge.reshape(-1)))
+        if bool(failed):
+            raise DataError(
+                "A nuisance fit diverged: the curvature of its loss is not positive and finite. Look for structural "
+                "columns or outcomes many times larger than the others, for nearly collinear structural columns and "
+                "for levels with a handful of rows; with a loss of your own, for parameters at which it has no minimum."
+            )
+        return cls(ridge, lower)
 
     def hessian(self) -> Tensor:
         """Return the hessian (o * f, o * f) without the ridge."""

@@ -39,8 +39,8 @@ def signal_left(
         Rows that the same nets predict.
     seed : SeedSequence
         Chooses the rows of large blocks.
-    groups : (n,) array, optional
-        Clusters of the rows; none lies in two blocks.
+    groups : (n, g) array, optional
+        Clusters of the rows; of several clusterings the one with the fewest clusters counts.
 
     Returns
     -------
@@ -57,11 +57,14 @@ def signal_left(
     v = columns.shape[1]
     total, variance = (torch.zeros(BANDWIDTHS, v, v, dtype=torch.float64, device=x.device) for _ in range(2))
     rng = np.random.default_rng(seed)
+    cluster = None if groups is None else min(groups.T, key=lambda codes: len(np.unique(codes)))
     for a in range(int(block.max()) + 1):
         rows = np.flatnonzero(block == a)
         rows = np.sort(rng.permutation(rows)[:ROWS])
         part = torch.from_numpy(rows).to(x.device)
-        own = None if groups is None else torch.from_numpy(np.unique(groups[rows], return_inverse=True)[1]).to(x.device)
+        own = None
+        if cluster is not None:
+            own = torch.from_numpy(np.unique(cluster[rows], return_inverse=True)[1]).to(x.device)
         sums, spreads = _pair_sums(x[part], columns[part], own)
         total += sums
         variance += spreads

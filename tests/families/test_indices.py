@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from scipy.special import expit
 from statsmodels.discrete.discrete_model import MNLogit as TheirMNLogit
 from statsmodels.miscmodels.ordinal_model import OrderedModel
 
@@ -219,6 +220,21 @@ class TestAgainstStatsmodels:
         eta = family.indices(np.column_stack([np.ones(300), x]), theta)
         expected = theirs.loglikeobs(np.array([*slopes, first, *steps]))
         np.testing.assert_allclose(-family.loss(y * 1.0, eta), expected, rtol=1e-8)
+
+    def test_ordered_logit_where_probabilities_underflow(self):
+        """A Newton step may go there, so its score has to lead back: no division by a probability that is zero."""
+        family = OrderedLogit([0, 1, 2]).bind(("Intercept",))
+        eta = np.array([[900.0, -40.0], [-900.0, 3.0], [1.0, -45.0], [0.0, 4.0]])
+        codes = np.repeat(np.arange(3.0), 4)
+        everywhere = np.tile(eta, (3, 1))
+        score, loss = family.score(codes, everywhere), family.loss(codes, everywhere)
+        assert (family.probabilities(eta) == 0).any()
+        assert np.isfinite(score).all()
+        assert np.isfinite(loss).all()
+        assert np.isfinite(family.hessian(eta)).all()
+        np.testing.assert_allclose(score[8:, 0], -expit(-(eta[:, 0] - np.exp(eta[:, 1]))), atol=1e-15)
+        # -log P(y = 1) at odds a = 900 and b = a - exp(-40) is a + 40 up to exp(-40), so its slopes are 1 and -1
+        np.testing.assert_allclose([loss[4], *score[4]], [940.0, 1.0, -1.0], rtol=1e-12)
 
 
 class TestCensoring:
