@@ -49,6 +49,8 @@ class Sample:
         The structural row as a function of the variables left of the bar.
     columns : Columns or None
         The covariates and conditions on them.
+    noise : (n, k, k) array or None
+        Covariance of theta by estimation; None where it is not known.
     """
 
     t: Float
@@ -58,6 +60,7 @@ class Sample:
     family: Family
     interventions: Interventions | None = None
     columns: Columns | None = None
+    noise: Float | None = None
 
     @property
     def treatments(self) -> Interventions:
@@ -86,11 +89,15 @@ class Evaluation:
         G(x) = E[dH/dtheta | X = x]: the conditional mean over T, not the value at the row's own t.
     free : bool
         Whether H is a function of x alone, so that rows may be sorted by it.
+    bend : (n, q) array or float
+        Half the trace of d2H/dtheta2 times the covariance of theta by estimation: what the expansion of H around the
+        estimated theta(x) leaves to second order, which psi adds. Zero where H is linear in theta.
     """
 
     values: Float
     gradient: Float
     free: bool = False
+    bend: Float | float = 0.0
 
     def __post_init__(self) -> None:
         if self.gradient.shape[:2] != self.values.shape:

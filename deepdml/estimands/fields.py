@@ -66,7 +66,7 @@ MOMENTS_ONLY = (
 
 
 def average(sample: Sample, terms: Terms, fields: tuple[Field, ...], subset: Field | None = None) -> Evaluation:
-    """Return H at the observed rows and G, its gradient's mean over the law of the structural row given x.
+    """Return H at the observed rows, its bend, and G, its gradient's mean over the law of the structural row given x.
 
     Parameters
     ----------
@@ -95,11 +95,29 @@ def average(sample: Sample, terms: Terms, fields: tuple[Field, ...], subset: Fie
         raise OptionError(MOMENTS_ONLY)
     else:
         conditional = _integrate(sample.law, terms, theta, fields, subset, gradient.shape[-2])
+    bend = 0.0 if sample.noise is None else _bend(terms, theta, sample.noise, fields)
     if subset is None:
-        return Evaluation(values, conditional, all(field.free for field in fields))
+        return Evaluation(values, conditional, all(field.free for field in fields), bend)
     share = np.broadcast_to(subset.own, (n,))
     stacked = np.concatenate([share[:, None] * values, share[:, None]], axis=1)
-    return Evaluation(stacked, np.concatenate([conditional, np.zeros((n, 1, d_theta))], axis=1))
+    if sample.noise is not None:
+        bend = np.concatenate([share[:, None] * bend, np.zeros((n, 1))], axis=1)
+    return Evaluation(stacked, np.concatenate([conditional, np.zeros((n, 1, d_theta))], axis=1), bend=bend)
+
+
+def _bend(terms: Terms, theta: Float, noise: Float, fields: tuple[Field, ...]) -> Float:
+    """Return half the trace of d2H/dtheta2 (n, c, d, d) times the noise, from differences of the gradient.
+
+    The differences reach as far as theta errs, along the principal axes of its covariance. They are exact for H of
+    third degree, and zero to the bit where H is linear in theta.
+    """
+    variances, axes = np.linalg.eigh(noise)
+    steps = axes * np.sqrt(np.maximum(variances, 0.0))[:, None]
+    total = 0.0
+    for step in np.moveaxis(steps, 2, 0):
+        ahead, behind = (terms(theta + sign * step, *(field.own for field in fields))[1] for sign in (1.0, -1.0))
+        total = total + 0.25 * ((ahead - behind) @ step[:, :, None])[..., 0]
+    return np.asarray(total)
 
 
 def _integrate(

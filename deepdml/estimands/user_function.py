@@ -51,7 +51,7 @@ class UserFunction(Averaged):
         function = self.function
         x, absent = _covariates(sample)
         try:
-            own, gradient = differentiate(function, x, sample.t, sample.theta)
+            own = differentiate(function, x, sample.t, sample.theta)[0]
         except OptionError as error:
             raise absent or error from error
         # where rows may exchange their structural rows, the function takes no notice of them
@@ -60,12 +60,8 @@ class UserFunction(Averaged):
         def terms(theta: Float, covariates: Float, t: Float) -> tuple[Float, Float]:
             return differentiate(function, covariates, t, theta)
 
-        def known(theta: Float) -> tuple[Float, Float]:
-            return own, gradient
-
-        if np.array_equal(own, moved):
-            return average(sample, known, (), self.indicator(sample))
-        return average(sample, terms, (Field(x), structural_row(sample)), self.indicator(sample))
+        t = Field(sample.t) if np.array_equal(own, moved) else structural_row(sample)
+        return average(sample, terms, (Field(x), t), self.indicator(sample))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # functions written on the spot cannot be pickled

@@ -111,22 +111,22 @@ def assemble(
     problem = setting.problem
     law = _law(setting, learned, rng)
     theta = learned[0].out.cpu().numpy()
-    noise = _noise(problem, setting.options, learned[0]) if correct else None
+    noise = _noise(setting.options, learned[0]) if correct else None
     regressed = problem.strategy == "hessian regression"
     if regressed:
         curvature = invert(regress_hessian(setting, learned[0], rng), np.zeros_like(theta))
     else:
-        curvature = _curvature(problem, law, theta, noise)
+        curvature = _curvature(problem, law, theta, None if problem.outcome.quadratic else noise)
     if noise is not None and isinstance(problem.outcome, IndexTask):
         spread = torch.from_numpy(noise).to(learned[0].out.device)
         remainder = problem.outcome.remainder(learned[0].out, spread, integrated=not regressed)
         curvature = replace(curvature, remainder=remainder.cpu().numpy())
-    return _influence(problem, learned[0].out, curvature, law.nodes), curvature, law
+    return _influence(problem, learned[0].out, curvature, law.nodes, noise), curvature, law
 
 
-def _noise(problem: Problem, options: LearnOptions, outcome: Learned) -> Float | None:
-    """Return the delete-block jackknife covariance (n, d, d) of theta over a block's members, where it matters."""
-    if problem.outcome.quadratic or options.learner == "net":
+def _noise(options: LearnOptions, outcome: Learned) -> Float | None:
+    """Return the delete-block jackknife covariance (n, d, d) of theta over a block's members, if there are several."""
+    if options.learner == "net":
         return None
     members = outcome.stacked.members
     away = (members - members.mean(0)).double()
@@ -204,8 +204,10 @@ def _moments(problem: Problem, treatment: Vector, mean: Float, scale: Float, spr
     return np.asarray(problem.unit.T @ moments @ problem.unit)
 
 
-def _influence(problem: Problem, out: Tensor, curvature: Curvature, law: TreatmentLaw | None) -> Influence:
-    """Bring theta, score and Lambda from scaled structural rows to the user's."""
+def _influence(
+    problem: Problem, out: Tensor, curvature: Curvature, law: TreatmentLaw | None, noise: Float | None
+) -> Influence:
+    """Bring theta, score, Lambda and noise from scaled structural rows to the user's."""
     unit, theta = problem.unit, out.cpu().numpy()
     gradient = problem.outcome.gradients(out).cpu().numpy()
     return Influence(
@@ -213,6 +215,7 @@ def _influence(problem: Problem, out: Tensor, curvature: Curvature, law: Treatme
         score=(gradient + curvature.remainder) @ np.linalg.inv(unit),
         lambda_inverse=unit @ curvature.inverse @ unit.T,
         law=law,
+        noise=None if noise is None else unit @ noise @ unit.T,
     )
 
 

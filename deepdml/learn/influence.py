@@ -97,12 +97,15 @@ class Influence:
         Inverse of Lambda(x), the conditional mean of the hessian.
     law : TreatmentLaw or None
         Law of the structural row given x; None where only its moments were learned.
+    noise : (n, d, d) array or None
+        Covariance of theta(x) by estimation, from the delete-block jackknife; None where it is not known.
     """
 
     theta: Float
     score: Float
     lambda_inverse: Float
     law: TreatmentLaw | None
+    noise: Float | None = None
 
     def psi(self, values: Float, gradient: Float) -> Float:
         """Return the influence values of an estimand.

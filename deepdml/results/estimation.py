@@ -143,7 +143,7 @@ def samples(fit: Fit, columns: UserColumns) -> list[Sample]:
     """Return what an estimand may read, of each repetition."""
     rows = fit.need_rows("an estimand")
     return [
-        Sample(rows.t, fit.theta_names, piece.theta, piece.law, fit.family, columns.interventions, columns)
+        Sample(rows.t, fit.theta_names, piece.theta, piece.law, fit.family, columns.interventions, columns, piece.noise)
         for piece in rows.repetitions
     ]
 
@@ -171,7 +171,7 @@ def influence_values(fit: Fit, estimand: Estimand, spec: CovarianceSpec, columns
     pieces, notes = [], []
     for sample, piece in zip(found, rows.repetitions, strict=True):
         evaluation = estimand.evaluate(sample)
-        psi = piece.psi(evaluation.values, evaluation.gradient)
+        psi = piece.psi(evaluation.values + evaluation.bend, evaluation.gradient)
         _refuse_unfinite(psi, rows)
         means = weighted_mean(psi, rows.weights)
         combined = estimand.combine(means)

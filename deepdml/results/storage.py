@@ -214,7 +214,7 @@ def _row_arrays(rows: Rows) -> Arrays:
     """Return the arrays by row, each repetition's pieces under its number."""
     found = {name: getattr(rows, name) for name in _ROW_ARRAYS}
     for r, piece in enumerate(rows.repetitions):
-        found |= {f"{r}/{name}": getattr(piece, name) for name in _PIECES}
+        found |= {f"{r}/{name}": getattr(piece, name) for name in (*_PIECES, "noise")}
         if piece.law is not None:
             found |= {f"{r}/law/{f.name}": np.asarray(getattr(piece.law, f.name)) for f in fields(piece.law)}
     # object arrays would need pickle; raw treatments that are not numbers are therefore left out
@@ -305,7 +305,8 @@ def _rows(meta: dict[str, Any], arrays: Arrays) -> Rows:
     pieces = []
     for r, kind in enumerate(meta["laws"]):
         law = None if kind is None else _law(_LAWS[kind], arrays, r)
-        pieces.append(Influence(**{name: arrays[f"{r}/{name}"] for name in _PIECES}, law=law))
+        held = {name: arrays[f"{r}/{name}"] for name in _PIECES}
+        pieces.append(Influence(**held, law=law, noise=arrays.get(f"{r}/noise")))
     index = arrays["index"] if meta["index"] is None else plain.labels(meta["index"])
     found: dict[str, Any] = {name: arrays.get(name) for name in _ROW_ARRAYS}
     return Rows(**found, x=None, index=index, repetitions=tuple(pieces))

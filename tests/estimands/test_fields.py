@@ -1,11 +1,15 @@
-"""The pieces below the estimands: nodes of tabulated laws."""
+"""The pieces below the estimands: nodes of tabulated laws, and what the noise of theta does to H."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from deepdml.estimands import Sample
+from deepdml.estimands import AverageCoefficient, Sample, UserFunction
 from deepdml.estimands.fields import structural_row
+from deepdml.families import Gaussian
+from deepdml.learn.influence import Influence
 
 
 def test_tabulated_nodes_are_those_of_the_law(known) -> None:
@@ -16,3 +20,55 @@ def test_tabulated_nodes_are_those_of_the_law(known) -> None:
     np.testing.assert_allclose(
         structural_row(sample).at(slice(5, 90)), piece.law.nodes(slice(5, 90))[0], rtol=1e-12, atol=1e-12
     )
+
+
+class NoCovariates:
+    """Covariates of a fit that has none."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def covariates(self) -> np.ndarray:
+        return np.zeros((self.n, 0))
+
+
+def noisy(n: int = 200) -> Sample:
+    rng = np.random.default_rng(1)
+    root = rng.standard_normal((n, 2, 2))
+    t = np.column_stack([np.ones(n), rng.standard_normal(n)])
+    theta, noise = rng.standard_normal((n, 2)), root @ root.transpose(0, 2, 1)
+    return Sample(t, ("Intercept", "t"), theta, None, Gaussian(), columns=NoCovariates(n), noise=noise)
+
+
+def test_noise_of_theta_bends_a_quadratic_by_half_the_trace() -> None:
+    """H = theta_1^2 + 3 theta_0 theta_1 has the second derivatives 0, 3 and 2."""
+    sample = noisy()
+
+    def function(x, t, theta):
+        return theta[..., 1] ** 2 + 3 * theta[..., 0] * theta[..., 1]
+
+    expected = sample.noise[:, 1, 1] + 3 * sample.noise[:, 0, 1]
+    found = UserFunction(function).evaluate(sample).bend
+    np.testing.assert_allclose(found[:, 0], expected, rtol=1e-9, atol=1e-9)  # rounding of the axes
+
+
+def test_nothing_bends_where_h_is_linear_or_the_noise_is_unknown() -> None:
+    sample = noisy()
+    assert (AverageCoefficient().evaluate(sample).bend == 0).all()
+    assert UserFunction(lambda x, t, theta: theta[..., 1] ** 2).evaluate(replace(sample, noise=None)).bend == 0
+
+
+def test_the_mean_of_a_square_is_unbiased_under_noise() -> None:
+    """psi of E[theta_1(X)^2] at theta + noise, with a score that knows the truth, is off by the bend alone."""
+    rng = np.random.default_rng(3)
+    n = 40_000
+    truth = np.column_stack([rng.standard_normal(n), 1 + 0.5 * rng.standard_normal(n)])
+    noise = np.array([[0.3, 0.1], [0.1, 0.2]])
+    theta = truth + rng.multivariate_normal(np.zeros(2), noise, n)
+    sample = replace(noisy(n), theta=theta, noise=np.broadcast_to(noise, (n, 2, 2)))
+    evaluation = UserFunction(lambda x, t, theta: theta[..., 1] ** 2).evaluate(sample)
+    piece = Influence(theta, theta - truth, np.broadcast_to(np.eye(2), (n, 2, 2)), None)
+    bare = piece.psi(evaluation.values, evaluation.gradient)[:, 0] - truth[:, 1] ** 2
+    error = bare.std() / np.sqrt(n)
+    assert abs(bare.mean() + noise[1, 1]) < 4 * error
+    assert abs((bare + evaluation.bend[:, 0]).mean()) < 4 * error

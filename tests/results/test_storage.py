@@ -41,6 +41,8 @@ def test_a_loaded_file_is_the_same_results(build: Callable[..., Any], tmp_path: 
     codes = np.arange(400) % 40
     known = replace(known, folds=(codes % 5)[None])
     known = replace(known, data=replace(known.data, groups=codes[:, None], group_names=("firm",)))
+    noise = np.broadcast_to(0.1 * np.eye(2), (400, 2, 2))
+    known = replace(known, influence=replace(known.influence, noise=noise))
     res = known.results(cov_type="cluster")
     path = tmp_path / "wages.deepdml"
     res.save(path)
@@ -59,6 +61,7 @@ def test_a_loaded_file_is_the_same_results(build: Callable[..., Any], tmp_path: 
     for kind in ("HC0", "cluster"):
         a, b = other.get_robustcov_results(kind), res.get_robustcov_results(kind)
         pd.testing.assert_frame_equal(a.cov_params(), b.cov_params(), check_exact=True)
+    np.testing.assert_array_equal(other._fit.rows.repetitions[0].noise, noise)
     assert other._fit.record == res._fit.record
     np.testing.assert_array_equal(other._fit.nets.arrays["slope"], known.nets.arrays["slope"])
     assert other._fit.nets.config == known.nets.config
