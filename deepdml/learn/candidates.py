@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Protocol
 
 import numpy as np
@@ -12,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepdml.errors import DataError
+from deepdml.learn.quadratics import Penalized, Quadratic, curvature_sum, gradient_sum
 from deepdml.learn.scheme import Scheme
 from deepdml.learn.sparse import THRESHOLDS, sparse_path
 from deepdml.learn.tasks import Task, Units
@@ -130,122 +129,6 @@ def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
     mean = total / len(x)
     variance = (square / len(x) - mean.square()).clamp_min(0.0)
     return mean + shift, torch.where(variance > 1e-12, variance.sqrt(), torch.ones_like(variance))
-
-
-@dataclass(frozen=True, slots=True)
-class Quadratic:
-    """The quadratic b'Hb/2 + g'b of features times outputs, summed over rows; b is flattened output by output.
-
-    Parameters
-    ----------
-    hessian : Tensor (o * f, o * f)
-    gradient : Tensor (o * f,)
-    """
-
-    hessian: Tensor
-    gradient: Tensor
-
-    def __add__(self, other: Quadratic) -> Quadratic:
-        return Quadratic(self.hessian + other.hessian, self.gradient + other.gradient)
-
-    def minimize(self, penalty: float, n_out: int, at: Tensor | None = None) -> Tensor:
-        """Return the minimizer (f, o) with a ridge `penalty`, relative to the mean curvature, on all but the constants.
-
-        `at` (f, o) is the point around which the quadratic was taken: the ridge shrinks the sum of both to zero.
-        """
-        return Penalized.factor(self.hessian, penalty, n_out).minimize(self.gradient, at)
-
-
-@dataclass(frozen=True, slots=True)
-class Penalized:
-    """A penalized hessian, factored once for any number of gradients.
-
-    Parameters
-    ----------
-    ridge : Tensor (o, f)
-        What was added to the hessian's diagonal; next to nothing for the constants.
-    lower : Tensor (o * f, o * f)
-        Cholesky factor of the sum.
-    """
-
-    ridge: Tensor
-    lower: Tensor
-
-    @classmethod
-    def factor(cls, hessian: Tensor, penalty: float, n_out: int) -> Penalized:
-        """Add a ridge `penalty`, relative to the mean curvature, and factor.
-
-        Raises
-        ------
-        DataError
-            Where the loss has no curvature left that one could follow.
-        """
-        scale = hessian.diagonal().mean()
-        ridge = (penalty * scale).expand(n_out, len(hessian) // n_out).clone()
-        ridge[:, 0] = 1e-10 * scale
-        lower, failed = torch.linalg.cholesky_ex(hessian + torch.diag(ridge.reshape(-1)))
-        if bool(failed):
-            raise DataError(
-                "A nuisance fit diverged: the curvature of its loss is not positive and finite. Look for structural "
-                "columns or outcomes many times larger than the others, for nearly collinear structural columns and "
-                "for levels with a handful of rows; with a loss of your own, for parameters at which it has no minimum."
-            )
-        return cls(ridge, lower)
-
-    def hessian(self) -> Tensor:
-        """Return the hessian (o * f, o * f) without the ridge."""
-        return self.lower @ self.lower.T - torch.diag(self.ridge.reshape(-1))
-
-    def diagonal(self) -> Tensor:
-        """Return the diagonal of `hessian` (o * f,), without the product."""
-        return self.lower.square().sum(1) - self.ridge.reshape(-1)
-
-    def minimize(self, gradient: Tensor, at: Tensor | None = None) -> Tensor:
-        """Return the move (f, o) for a gradient (o * f,) at the point `at` (f, o)."""
-        pull = gradient if at is None else gradient + (self.ridge * at.T).reshape(-1)
-        return -torch.cholesky_solve(pull[:, None], self.lower).view(self.ridge.shape).T
-
-    def length(self, step: Tensor, change: Tensor) -> float:
-        """Return the length of the next move after a `step` (f, o) that changed the gradient by `change` (o * f,).
-
-        One for a quadratic with this hessian, less where the loss was found to curve more (Barzilai and Borwein 1988,
-        equation 5, in the metric of the penalized hessian).
-        """
-        along = step.T.reshape(-1)
-        metric = float((self.lower.T @ along).square().sum())
-        curvature = float(along @ change + along @ (self.ridge.reshape(-1) * along))
-        return metric / curvature if curvature > 0.25 * metric else 1.0
-
-
-def sums_without_each(parts: list[Quadratic], rest: Quadratic) -> list[Quadratic]:
-    """Return, for each part, `rest` plus all the other parts.
-
-    Nothing is subtracted: a rounding error of the left-out part would carry its outcomes over.
-    """
-    before = list(accumulate([rest, *parts[:-1]]))
-    after = list(accumulate(reversed(parts[1:])))[::-1]
-    return [b + a for b, a in zip(before[:-1], after, strict=True)] + [before[-1]]
-
-
-def curvature_sum(features: Tensor, curvature: Tensor) -> Tensor:
-    """Return the hessian (o * f, o * f), float64, of features (m, f) with row curvatures (m, o, o).
-
-    The products run in the precision of `features`: single precision is enough for a hessian, whose error Newton's
-    method corrects, and twice as fast.
-    """
-    f, o = features.shape[1], curvature.shape[1]
-    hessian = torch.empty(o, f, o, f, dtype=torch.float64, device=features.device)
-    for j in range(o):
-        for k in range(j, o):
-            block = (features.T @ (features * curvature[:, j, k, None].to(features.dtype))).double()
-            hessian[j, :, k] = block
-            hessian[k, :, j] = block.T
-    return hessian.view(o * f, o * f)
-
-
-def gradient_sum(features: Tensor, gradient: Tensor) -> Tensor:
-    """Return the gradient (o * f,) of features (m, f) with row gradients (m, o)."""
-    return (features.T @ gradient).T.reshape(-1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepdml.learn.candidates import Quadratic, curvature_sum, gradient_sum
+from deepdml.learn.quadratics import Quadratic, curvature_sum, gradient_sum
 from deepdml.learn.scheme import Scheme
 from deepdml.learn.stacking import Predictions, Stack, covered
 from deepdml.learn.tasks import Task
