@@ -6,6 +6,7 @@
 #   make representations  what other backbones and ensembles buy, into docs/benchmarks.md
 #   make coverage a Monte Carlo study of the intervals, which goes on where it was, into docs/validation.md
 #   make estimands the same for every estimand, into docs/estimands-coverage.md
+#   make leakage  what distilling covariates that reveal the treatment does, into docs/leakage.md
 #   make ablation what each part of the learner buys, into docs/ablation.md
 #   make docs     the pages as a site, into build/site; a warning is an error
 #   make clean    remove the environment and caches
@@ -21,7 +22,7 @@ DOCS   := $(VENV)/.installed-docs
 export PIP_CONSTRAINT       := $(CURDIR)/constraints.txt
 export PIP_BUILD_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: demo test lint bench representations coverage estimands ablation docs clean
+.PHONY: demo test lint bench representations coverage estimands leakage ablation docs clean
 
 demo: $(STAMP)
 	$(BIN)/deepdml demo
@@ -48,6 +49,9 @@ coverage: $(STAMP)
 # ESTIMANDS="--draws 40 --minutes 60"
 estimands: $(STAMP)
 	$(BIN)/python tests/benchmarks/bench_estimands.py $(ESTIMANDS)
+
+leakage: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/bench_leakage.py $(LEAKAGE)
 
 ablation: $(STAMP)
 	$(BIN)/python tests/benchmarks/bench_ablation.py

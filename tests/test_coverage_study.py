@@ -96,6 +96,8 @@ def test_figures_are_those_computed_by_hand() -> None:
         "coverage_error": np.sqrt((4 / 6) * (2 / 6) / 4),
         "length": 2 * 1.959963985 * 0.1,
         "rmse": 0.25,
+        "correlation": 0.95,
+        "spread": 1.0,
         "seconds": 4.0,
         "warned": 0.25,
     }
@@ -126,7 +128,8 @@ def test_a_design_that_falls_short_is_named_with_its_figures() -> None:
         # half a standard error off
         rows += both("binary", replication, estimate=1.05 + z[1], oracle=1 + z[1], wald=wald)
     rows += [r for replication in range(3) for r in both("waves", replication, estimate=2.0)]
-    text = paged.page(kept.frame(rows), {}, "a machine.")
+    text = paged.page(kept.frame(rows), {}, "a machine.", "| 401(k) |", "| leace |")
+    assert text.index("## Real data\n") < text.index("| 401(k) |") < text.index("| leace |")
     assert "1 of 2 designs" in text
     assert "* **binary** (200 replications): Intercept: bias/se" in text
     assert "sharp bias +0.50 (0.00)" in text
@@ -134,6 +137,28 @@ def test_a_design_that_falls_short_is_named_with_its_figures() -> None:
     assert "**waves**" not in text  # too few draws, and said so
     assert any("waves" in line for line in text.splitlines() if "Too few draws" in line)
     assert "abc1234" in text
+
+
+def test_the_diagnostics_are_set_beside_the_bias() -> None:
+    """A fit counts by what both leave, or by the less of the two; an oracle one standard error away is a bias of 1."""
+    rows = [
+        row(replication=0, outcome=9.0, treatment=0.5, both=-1.0),
+        row(replication=1, outcome=9.0, treatment=0.8, both=2.5, oracle=0.8, truth=0.7),
+        row(replication=2, outcome=9.0, treatment=7.0, both=2.5, estimate=np.nan),
+        row(replication=3, treatment=np.nan),
+    ]
+    lines = paged.diagnostics_table(kept.frame(rows)).splitlines()[2:]
+    assert [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines] == [
+        ["up to 1", "1", "0.00", "0.00", "0.000", "1.000"],
+        ["up to 3", "1", "2.00", "2.00", "1.000", "0.000"],
+    ]
+
+
+def test_theta_is_compared_with_a_truth_that_varies() -> None:
+    truth = np.column_stack([np.arange(5.0), np.full(5, 2.0)])
+    correlation, spread = kept.likeness(np.column_stack([2 * np.arange(5.0) + 1, np.arange(5.0)]), truth)
+    np.testing.assert_allclose([correlation[0], spread[0]], [1.0, 2.0])
+    assert np.isnan([correlation[1], spread[1]]).all()
 
 
 def test_peers_stand_beside_our_figures_from_the_same_draws() -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 import click
 import pandas as pd
 from bench_speed import ROOT, git, machine
+from coverage_beside import leakage_section, real_data_section, refresh
 from coverage_page import page
 from coverage_rows import (
     Estimator,
@@ -43,6 +44,7 @@ FILES: dict[Estimator, str] = {
     "deep-inference": "deep_inference.csv",
     "DoubleML": "doubleml.csv",
 }
+REAL = "real.csv"
 Done = tuple[Task, list[Row]]
 Runner = Callable[[Iterable[Task]], Iterable[Done]]
 
@@ -149,7 +151,9 @@ class Run:
     def write_page(self, path: Path) -> None:
         """Write the page from all rows that are stored."""
         peers = {estimator: read(self.path(estimator)) for estimator in FILES if estimator != "deepdml"}
-        path.write_text(page(read(self.path("deepdml")), peers, machine("one for each fit")), encoding="utf-8")
+        ours, where = read(self.path("deepdml")), machine("one for each fit")
+        text = page(ours, peers, where, real_data_section(self.folder / REAL), leakage_section())
+        path.write_text(text, encoding="utf-8")
 
 
 def report(task: Task, rows: list[Row]) -> None:
@@ -214,6 +218,7 @@ def main(
     wanted = {name: STUDIES[name].replications if replications is None else replications for name in designs}
     if replications != 0:
         run.ours(wanted)
+        refresh(FOLDER / REAL, run.commit)
     for estimator, python in pythons.items():
         if python and peer_replications:
             run.peer(estimator, dict.fromkeys(designs, peer_replications))

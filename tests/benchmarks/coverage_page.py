@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ COVERAGE = (0.93, 0.97)
 JOINT = (0.92, 0.98)
 SPREAD = (0.93, 1.07)  # se / sd
 BIAS, SHARP, PRECISION = 0.25, 0.15, 1.1
+SIGNAL = (-np.inf, 1.0, 2.0, 3.0, 4.0, 6.0, np.inf)  # classes of the diagnostics' statistic
 ENOUGH = 20  # replications before a design is judged
 SLACK = 2.0  # Monte Carlo errors that a figure may lie outside its band
 
@@ -31,7 +33,7 @@ class Figures:
         from the other figures).
     bias, sd, se, length : float
         In the units of the coefficient: mean error, sd of the estimates, mean standard error, mean interval length.
-    bias_se, sharp, sharp_error : float
+    bias_se, bias_error, sharp, sharp_error : float
         Bias over the mean standard error; mean of (estimate - mean oracle psi) / se.
     se_sd, se_sd_error : float
         Mean standard error over the sd of the estimates.
@@ -41,8 +43,9 @@ class Figures:
         Share of 95 % intervals that hold the population value.
     bound : float
         Interval length over that of an interval at the efficiency bound; NaN where the oracle is not efficient.
-    rmse, seconds : float
-        Mean RMSE of theta(x), median seconds of a fit.
+    rmse, correlation, spread, seconds : float
+        Means of the RMSE of theta(x), of its correlation with the truth and of its sd over the truth's; median seconds
+        of a fit.
     warned : float
         Share of the fits that warned.
     """
@@ -58,6 +61,7 @@ class Figures:
     se: float
     length: float
     bias_se: float
+    bias_error: float
     sharp: float
     sharp_error: float
     se_sd: float
@@ -67,6 +71,8 @@ class Figures:
     coverage_error: float
     bound: float
     rmse: float
+    correlation: float
+    spread: float
     seconds: float
     warned: float
 
@@ -102,6 +108,7 @@ def figures(rows: pd.DataFrame) -> Figures:
         se=se,
         length=2 * CRITICAL * se,
         bias_se=bias / se,
+        bias_error=sd / se / np.sqrt(max(m, 1)),
         sharp=sharp.mean(),
         sharp_error=sharp.std() / np.sqrt(max(m, 1)),
         se_sd=ratio(se, sd),
@@ -111,6 +118,8 @@ def figures(rows: pd.DataFrame) -> Figures:
         coverage_error=share_error(covered, len(rows)),
         bound=se / np.sqrt((fitted["oracle_se"] ** 2).mean()) if fitted["efficient"].all() else np.nan,
         rmse=fitted["rmse"].mean(),
+        correlation=fitted["correlation"].mean(),
+        spread=fitted["spread"].mean(),
         seconds=rows["seconds"].median(),
         warned=(rows["warned"] > 0).mean(),
     )
@@ -153,8 +162,8 @@ def shortfalls(f: Figures) -> list[str]:
     misses = []
     if not within(f.coverage, COVERAGE, f.coverage_error):
         misses.append(f"coverage {f.coverage:.3f} ({f.coverage_error:.3f})")
-    if not abs(f.bias_se) <= BIAS:
-        misses.append(f"bias/se {f.bias_se:+.2f}")
+    if not within(f.bias_se, (-BIAS, BIAS), f.bias_error):
+        misses.append(f"bias/se {f.bias_se:+.2f} ({f.bias_error:.2f})")
     if not abs(f.sharp) <= SHARP:
         misses.append(f"sharp bias {f.sharp:+.2f} ({f.sharp_error:.2f})")
     if not within(f.se_sd, SPREAD, f.se_sd_error):
@@ -218,11 +227,33 @@ def bias_table(found: list[Figures]) -> str:
 
 def precision_table(found: list[Figures]) -> str:
     """Show precision and time."""
-    head = ["design", "sd", "mean se", "se/oracle se", "interval length", "length/bound", "RMSE of theta(x)", "seconds"]
+    head = ["design", "sd", "mean se", "se/oracle se", "interval length", "length/bound"]
+    head += ["RMSE of theta(x)", "correlation", "sd/sd", "seconds"]
     lines: list[list[object]] = [
-        [label(f), f.sd, f.se, f.se_oracle, f.length, f.bound, f.rmse, f.seconds] for f in found
+        [label(f), f.sd, f.se, f.se_oracle, f.length, f.bound, f.rmse, f.correlation, f.spread, f.seconds]
+        for f in found
     ]
-    return table(lines, head, ("g", ".4f", ".4f", ".2f", ".3f", ".2f", ".3f", ".1f"))
+    return table(lines, head, ("g", ".4f", ".4f", ".2f", ".3f", ".2f", ".3f", ".2f", ".2f", ".1f"))
+
+
+def diagnostics_table(rows: pd.DataFrame) -> str:
+    """Show what the statistic of held-out residuals says of the bias: fits by class, a coefficient a row.
+
+    The statistic is the one that a fit warns by: what outcome and treatment have in common, or the less of the two.
+    """
+    fits = rows[(rows["coefficient"] != "Intercept") & rows["estimate"].notna() & rows["treatment"].notna()]
+    statistic = np.maximum(fits["both"], np.minimum(fits["outcome"], fits["treatment"]))
+    lines: list[list[object]] = []
+    for low, high in pairwise(SIGNAL):
+        part = fits[(statistic > low) & (statistic <= high)]
+        if part.empty:
+            continue
+        sharp = ((part["estimate"] - part["oracle"]) / part["se"]).abs()
+        covered = (part["estimate"] - part["truth"]).abs() <= CRITICAL * part["se"]
+        name = f"above {low:g}" if np.isinf(high) else f"up to {high:g}"
+        lines.append([name, len(part), sharp.median(), sharp.quantile(0.9), (sharp > 1).mean(), covered.mean()])
+    head = ["statistic", "estimates", "median", "90 % quantile", "share above 1", "coverage"]
+    return table(lines, head, ("g", "g", ".2f", ".2f", ".3f", ".3f"))
 
 
 def verdict_table(found: list[Figures], joints: Mapping[str, Joint]) -> str:
@@ -235,7 +266,7 @@ def verdict_table(found: list[Figures], joints: Mapping[str, Joint]) -> str:
             [
                 label(f),
                 mark(within(f.coverage, COVERAGE, f.coverage_error)),
-                mark(abs(f.bias_se) <= BIAS),
+                mark(within(f.bias_se, (-BIAS, BIAS), f.bias_error)),
                 mark(abs(f.sharp) <= SHARP),
                 mark(within(f.se_sd, SPREAD, f.se_sd_error)),
                 mark(f.se_oracle <= PRECISION),
@@ -291,8 +322,8 @@ def named_shortfalls(found: list[Figures], joints: Mapping[str, Joint]) -> list[
     return lines
 
 
-def page(rows: pd.DataFrame, peers: Mapping[str, pd.DataFrame], machine: str) -> str:
-    """Return docs/validation.md."""
+def page(rows: pd.DataFrame, peers: Mapping[str, pd.DataFrame], machine: str, real: str, leakage: str) -> str:
+    """Return docs/validation.md; `real` and `leakage` are the texts of sections that have rows of their own."""
     everything = by_coefficient(rows)
     joints = {str(name): joint(group) for name, group in rows.groupby("design")}
     slopes = [f for f in everything if f.coefficient != "Intercept"]
@@ -321,9 +352,18 @@ Coverage is that of the population value. "Warned" is the share of fits that war
 
 "Oracle" is the estimator that knows theta and the law of the treatment; "bound" the interval at the semiparametric
 efficiency bound, empty where the oracle does not reach it (variances other than the family's, clusters). Seconds are
-the median of a fit on one thread while other fits ran beside it.
+the median of a fit on one thread while other fits ran beside it. "Correlation" and "sd/sd" compare theta(x) with the
+truth over the rows; they are empty where the truth is constant.
 
 {precision_table(slopes)}
+
+## Do the diagnostics know?
+
+All fits of all designs by the statistic of held-out residuals that a fit warns by (above 6): what outcome and treatment
+have in common, or the less of the two where that is more. Median, quantile and share are those of the sharp bias in
+absolute value; "coverage" is that of 95 % intervals.
+
+{diagnostics_table(rows)}
 
 ## Intercepts, and all coefficients together
 
@@ -340,6 +380,19 @@ report for their designs, with nets of layers (60, 30, 20), biases of .0001 to .
 interval lengths of .079 to .155.
 
 {beside}
+
+## Real data
+
+Defaults beside published figures; `vignettes/02_published_studies.py` has data, formulas and sources.
+
+{real}
+
+## Covariates that reveal the treatment
+
+`make leakage` distils embeddings in which one direction shows the treatment, at several strengths, and refits;
+[leakage.md](leakage.md) explains the designs and reads the tables.
+
+{leakage}
 
 ## The designs
 
@@ -363,7 +416,7 @@ the intercept included. {unjudged}
 | figure | goal |
 |---|---|
 | coverage of 95 % intervals | {COVERAGE[0]} to {COVERAGE[1]}, give or take {SLACK:g} Monte Carlo errors |
-| bias, in standard errors | at most {BIAS} |
+| bias, in standard errors | at most {BIAS}, give or take {SLACK:g} Monte Carlo errors |
 | sharp bias | at most {SHARP} |
 | mean se over sd of the estimates | {SPREAD[0]} to {SPREAD[1]}, give or take {SLACK:g} Monte Carlo errors |
 | mean se over the oracle's | at most {PRECISION} |
