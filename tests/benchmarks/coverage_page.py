@@ -318,7 +318,9 @@ def named_shortfalls(found: list[Figures], joints: Mapping[str, Joint]) -> list[
         if not within(both.coverage, JOINT, both.coverage_error):
             misses.append(f"joint coverage {both.coverage:.3f} ({both.coverage_error:.3f})")
         if misses:
-            lines.append(f"* **{name}** ({both.replications} replications): {'; '.join(misses)}.")
+            known = STUDIES[name].limit if name in STUDIES else ""
+            reason = f" What limits it: {known}." if known else ""
+            lines.append(f"* **{name}** ({both.replications} replications): {'; '.join(misses)}.{reason}")
     return lines
 
 
