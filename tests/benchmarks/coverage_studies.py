@@ -150,7 +150,7 @@ STUDIES: dict[str, Study] = {
             8_000,
             "steps, triangles and minima",
             limit="the errors of E[T | x] (rms .10) and of E[y | x] (.19) have the same jumps and kinks and correlate "
-            "by .5; in a draw taken apart a third of the bias came from within .005 of a jump, the rest from everywhere",
+            "by .5; in a draw taken apart a third of the bias came from within .005 of a jump, the rest from all over",
         ),
         Study("arms", "arms", 6_000, "three arms"),
         Study("two-treatments", "two_treatments", 6_000, "two continuous treatments"),
