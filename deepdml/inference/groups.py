@@ -100,8 +100,9 @@ def _named(way: Any, position: int, n_ways: int) -> tuple[str, Any]:
 def _codes(name: str, way: Any, rows: NDArray[np.intp], n_total: int, labels: NDArray[Any]) -> Codes:
     """Return codes of the kept rows for one way of clustering."""
     known = isinstance(way, pd.Series | pd.Index | pd.Categorical)
-    # pandas reads lists itself, because numpy makes the text "nan" of a missing label among texts
-    values = way if known else pd.Series(list(way) if isinstance(way, list | tuple) else np.asarray(way))
+    # pandas reads lists itself, because numpy makes the text "nan" of a missing label among texts; what comes without
+    # an index stays without one, or it would be matched with the data's labels
+    values = way if known else pd.Series(list(way) if isinstance(way, list | tuple) else np.asarray(way)).array
     if np.ndim(values) != 1 or len(values) not in (n_total, rows.size):
         raise DataError(
             f"groups {name!r} have shape {np.shape(values)}; needed is one label for each of the {n_total:,} rows of "

@@ -112,7 +112,8 @@ def _columns(role: str, given: Any, n_columns: int) -> list[tuple[str, Any]]:
 
 def _kept(role: str, name: str, values: Any, rows: Codes, n_total: int, labels: NDArray[Any]) -> pd.Series:
     """Return one column on the rows kept, without missing values."""
-    series = values if isinstance(values, pd.Series | pd.Index) else pd.Series(_plain(values))
+    # what comes without an index stays without one, or it would be matched with the data's labels
+    series = values if isinstance(values, pd.Series | pd.Index) else pd.Series(_plain(values)).array
     if series.ndim != 1 or len(series) not in (n_total, rows.size):
         raise DataError(
             f"{role} {name!r} have shape {np.shape(values)}; needed is one value for each of the {n_total:,} rows of "

@@ -71,6 +71,13 @@ def test_a_series_in_another_order_is_aligned_by_label() -> None:
     np.testing.assert_array_equal(codes[:, 0], [0, 0, 1, 1])
 
 
+@pytest.mark.parametrize("form", [list, tuple, np.array, pd.Categorical, pd.Index], ids=lambda form: form.__name__)
+def test_what_has_no_index_goes_by_position(form: Any) -> None:
+    """The rows of a shuffled frame have numbers for labels, which are no positions."""
+    codes, _ = encode_groups(form(["a", "a", "b", "b"]), np.arange(4), 4, np.array([3, 0, 2, 1]))
+    np.testing.assert_array_equal(codes[:, 0], [0, 0, 1, 1])
+
+
 def test_a_series_with_foreign_labels_goes_by_position() -> None:
     codes, _ = encode_groups(pd.Series(FULL, index=range(100, 106)), ROWS, 6, LABELS)
     np.testing.assert_array_equal(codes[:, 0], [0, 0, 1, 1])

@@ -40,6 +40,14 @@ def test_periods(time: Any, expected: list[int]) -> None:
     np.testing.assert_array_equal(encode_time(time, ROWS, 6, LABELS)[0], expected)
 
 
+def test_what_has_no_index_goes_by_position() -> None:
+    """The rows of a shuffled frame have numbers for labels, which are no positions."""
+    shuffled = np.arange(4), 4, np.array([3, 0, 2, 1])
+    np.testing.assert_array_equal(encode_time([5, 6, 7, 8], *shuffled)[0], [0, 1, 2, 3])
+    places = np.arange(8.0).reshape(4, 2)
+    np.testing.assert_array_equal(encode_coordinates(places, "euclidean", *shuffled), places)
+
+
 def test_names() -> None:
     assert encode_time(pd.Series(YEARS, name="year"), ROWS, 6, LABELS)[1] == "year"
     assert encode_time(YEARS, ROWS, 6, LABELS)[1] == "time"
