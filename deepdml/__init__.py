@@ -16,6 +16,7 @@ _HOME = {
     "structural_dml": "deepdml.model",
     "Results": "deepdml.results",
     "load": "deepdml.results",
+    "joint": "deepdml.results.joint",
     "Table": "deepdml.results.tables",
     "etable": "deepdml.results.tables",
     "Conv": "deepdml.learn.architecture",
@@ -60,6 +61,7 @@ __all__ = [
     "etable",
     "families",
     "fit",
+    "joint",
     "leakage",
     "load",
     "replication",
@@ -88,6 +90,7 @@ if TYPE_CHECKING:
     from deepdml.learn.architecture import Conv
     from deepdml.model import DeepDML, fit, structural_dml
     from deepdml.results import Results, load
+    from deepdml.results.joint import joint
     from deepdml.results.tables import Table, etable
 
 

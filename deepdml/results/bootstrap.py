@@ -212,7 +212,7 @@ def bootstrap(
             f"({', '.join(spec.group_names)}); pass groups= of one of them, best the one with the fewest clusters "
             "(MacKinnon, Nielsen & Webb 2021)."
         )
-    rows = fit.need_rows("bootstrap()")
+    rows = fit.need_rows("bootstrap()", several=True)
     codes = None if spec.groups is None else combine_codes(spec.groups)
     plain = CovarianceSpec("HC0" if codes is None else "cluster", spec.groups, spec.group_names, False, spec.df)
     total, _ = over_repetitions(fit, psi, plain)

@@ -275,7 +275,7 @@ class Effects(Recorded):
     @property
     def _psi(self) -> Float:
         """Return the influence values of each repetition, (n_rep, n, q)."""
-        self._fit.need_rows("psi")
+        self._fit.need_rows("psi", several=True)
         return cast(Float, self._estimates.psi)
 
     def _part(self, other: Effects) -> Part:

@@ -99,7 +99,7 @@ CLUSTERED = ("cluster", "cluster-crv3", "hac-panel")
 
 def covariance_spec(fit: Fit, cov_type: str, keywords: CovarianceKeywords, use_t: bool = False) -> CovarianceSpec:
     """Return what a covariance needs; cluster codes are the given ones, or those the folds were drawn with."""
-    rows = fit.need_rows("another covariance")
+    rows = fit.need_rows("another covariance", several=True)
     keywords.check(cov_type, groups_known=rows.groups is not None)
     name = canonical(cov_type)
     where = (rows.rows, fit.n_total, rows.index)
@@ -197,7 +197,7 @@ def _matrix(fit: Fit, psi: Float, spec: CovarianceSpec) -> Float:
 def _covariance(fit: Fit, psi: Float, spec: CovarianceSpec) -> CovarianceResult:
     return covariance(
         psi,
-        fit.need_rows("a covariance").weights,
+        fit.need_rows("a covariance", several=True).weights,
         spec.cov_type,
         spec.groups,
         df=len(fit.theta_names) if spec.df is None else spec.df,
@@ -210,7 +210,7 @@ def _covariance(fit: Fit, psi: Float, spec: CovarianceSpec) -> CovarianceResult:
 
 def over_repetitions(fit: Fit, psi: Float, spec: CovarianceSpec) -> tuple[Aggregate, list[CovarianceResult]]:
     """Return estimates and covariance from psi (n_rep, n, q), and the covariance of each repetition."""
-    rows = fit.need_rows("a covariance")
+    rows = fit.need_rows("a covariance", several=True)
     results = [_covariance(fit, values, spec) for values in psi]
     means = np.stack([weighted_mean(values, rows.weights) for values in psi])
     return aggregate(means, np.stack([result.matrix for result in results])), results
@@ -220,7 +220,7 @@ def estimate(
     fit: Fit, labels: tuple[str, ...], psi: Float, spec: CovarianceSpec, notes: Sequence[str] = ()
 ) -> Estimates:
     """Return estimates and covariance from psi (n_rep, n, q), and warn of what makes the covariance fragile."""
-    rows = fit.need_rows("a covariance")
+    rows = fit.need_rows("a covariance", several=True)
     total, results = over_repetitions(fit, psi, spec)
     found = [*notes, *(note for result in results for note in result.notes), *total.notes, *_split_notes(rows, spec)]
     found = list(dict.fromkeys(found))

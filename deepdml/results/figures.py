@@ -228,6 +228,7 @@ class Figures(Effects):
         ax : Axes, optional
             To draw on; a new figure by default.
         """
+        self._fit.need_one("plot_training()")
         history = cast("Results", self).diagnostics.history
         if history.empty:
             raise OptionError(

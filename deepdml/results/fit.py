@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepdml.errors import DataError
+from deepdml.errors import DataError, OptionError
 from deepdml.families import Family
 from deepdml.learn.influence import FitRecord, Influence, TrainedNets
 
@@ -42,9 +43,9 @@ class Rows:
     index : (n,) array
         Their labels.
     folds : (n_rep, n) array of int
-        Fold of each row in each repetition.
+        Fold of each row in each repetition; of several fits together, those of all of them.
     repetitions : tuple of Influence
-        The cross-fitted pieces of each repetition.
+        The cross-fitted pieces of each repetition; empty for several fits together.
     """
 
     y: Float
@@ -60,7 +61,7 @@ class Rows:
 
     def __post_init__(self) -> None:
         n = len(self.t)
-        expected = {"y": (n,), "rows": (n,), "index": (n,), "folds": (len(self.repetitions), n)}
+        expected = {"y": (n,), "rows": (n,), "index": (n,), "folds": (len(self.repetitions or self.folds), n)}
         for name, shape in expected.items():
             if getattr(self, name).shape != shape:
                 raise DataError(f"{name} has shape {getattr(self, name).shape}, but {shape} is needed for {n:,} rows")
@@ -106,6 +107,8 @@ class Fit:
         The predictors of theta for new data.
     rows : Rows or None
         Arrays by row; None once dropped.
+    parts : mapping of str to Fit
+        Where this stands for several fits on the same rows: these, without their rows, by the name of each.
     """
 
     y_name: str
@@ -123,6 +126,7 @@ class Fit:
     design: Design
     nets: TrainedNets | None
     rows: Rows | None
+    parts: Mapping[str, Fit] = field(default_factory=dict)
 
     @property
     def theta_names(self) -> tuple[str, ...]:
@@ -135,8 +139,19 @@ class Fit:
         names, d = self.theta_names, len(self.t_names)
         return names[d:] if names[:d] == self.t_names else ()
 
-    def need_rows(self, purpose: str) -> Rows:
-        """Return the arrays by row, or say why they are gone."""
+    def need_one(self, purpose: str) -> None:
+        """Raise OptionError where several fits stand together and one of them is needed."""
+        if self.parts:
+            listed = ", ".join(map(repr, self.parts))
+            raise OptionError(
+                f"{purpose} is of one fit, and these estimates are of several ({listed}); call it on one of those that "
+                "were given to joint()."
+            )
+
+    def need_rows(self, purpose: str, *, several: bool = False) -> Rows:
+        """Return the arrays by row, or say why they are gone; `several` says whether several fits together will do."""
+        if not several:
+            self.need_one(purpose)
         if self.rows is None:
             raise DataError(
                 f"{purpose} needs the arrays of the fit, which remove_data() or save(remove_data=True) dropped; "

@@ -20,6 +20,7 @@ def predict(fit: Fit, new_data: object, which: Which, context: Mapping[str, Any]
     """Return predictions; see Results.predict."""
     if which not in get_args(Which):
         raise unknown_option("which", which, get_args(Which))
+    fit.need_one("predict()")
     if new_data is None:
         rows = fit.need_rows("predict() without new data")
         theta, index = rows.theta, pd.Index(rows.index)

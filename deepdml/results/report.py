@@ -112,6 +112,7 @@ def page(res: Results, fit: Fit, estimand: Estimand, estimates: Estimates, title
     MissingLibraryError
         Without matplotlib.
     """
+    fit.need_one("a report")
     sections = [
         ("Estimates", _table(res.summary()) + _coefficients(res)),
         ("Who is affected", _heterogeneity(res, fit)),

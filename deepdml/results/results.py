@@ -239,7 +239,7 @@ class Results(Figures, Inferences, MarginalEffects, ResultsWrapper):  # type: ig
     @property
     def psi(self) -> pd.DataFrame:
         """Influence values of each row, n x q, the mean over repetitions; if n_rep is 1 they average to `params`."""
-        rows = self._fit.need_rows("psi")
+        rows = self._fit.need_rows("psi", several=True)
         values, labels = self._psi.mean(axis=0), list(self._estimates.labels)
         return pd.DataFrame(values, index=pd.Index(rows.index), columns=labels)
 

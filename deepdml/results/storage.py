@@ -85,7 +85,13 @@ def save(
     target : path or binary file
     fit, estimand, estimates, recipe
         The parts.
+
+    Raises
+    ------
+    OptionError
+        For several fits together, which `joint` makes again from those saved.
     """
+    fit.need_one("a saved file")
     if hasattr(target, "write"):
         _write(target, fit, estimand, estimates, recipe)
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import textwrap
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from statsmodels.iolib.summary import Summary as StatsmodelsSummary
@@ -91,29 +92,54 @@ def summarize(
 
 def _head(fit: Fit, estimates: Estimates, estimand: str) -> tuple[list[tuple[str, object]], list[tuple[str, object]]]:
     """Return label and value pairs of the head's two columns; None is filled in by statsmodels."""
-    record = fit.record
+    did = _shared(fit)
+    model = f"Structural DML, {len(fit.parts)} fits" if fit.parts else "Structural DML"
     left: list[tuple[str, object]] = [
         ("Dep. Variable:", None),
-        ("Model:", ["Structural DML"]),
-        ("Family:", [record.family]),
+        ("Model:", [model]),
+        ("Family:", [did["Family:"]]),
         ("Estimand:", [estimand]),
-        ("Lambda:", [record.strategy]),
-        ("Treatment model:", [record.treatment_model]),
+        ("Lambda:", [did["Lambda:"]]),
+        ("Treatment model:", [did["Treatment model:"]]),
         ("Covariance Type:", [estimates.covariance.cov_type]),
     ]
     right: list[tuple[str, object]] = [
         ("No. Observations:", [d_or_f(fit.n)]),
         ("Rows dropped:", [d_or_f(fit.n_total - fit.n)]),
         ("Df Residuals:", None),
-        ("Folds/blocks/reps:", [f"{record.n_folds} x {record.n_blocks} x {record.n_rep}"]),
-        ("Learner:", [record.learner]),
-        ("Hidden layers:", [_layers(fit)]),
-        ("Seed:", [str(record.seed)]),
+        ("Folds/blocks/reps:", [did["Folds/blocks/reps:"]]),
+        ("Learner:", [did["Learner:"]]),
+        ("Hidden layers:", [did["Hidden layers:"]]),
+        ("Seed:", [did["Seed:"]]),
     ]
     if estimates.covariance.n_clusters:
         label = "Periods:" if estimates.covariance.cov_type == "driscoll-kraay" else "Clusters:"
         left.append((label, [" x ".join(f"{count:,}" for count in estimates.covariance.n_clusters)]))
     return left, right
+
+
+BY_FIT = "by fit"
+"""In the head, for what differs between fits; the foot has it."""
+
+
+def _did(fit: Fit) -> dict[str, str]:
+    """Return what a fit did, by the labels of the head."""
+    record = fit.record
+    return {
+        "Family:": record.family,
+        "Lambda:": record.strategy,
+        "Treatment model:": record.treatment_model,
+        "Folds/blocks/reps:": f"{record.n_folds} x {record.n_blocks} x {record.n_rep}",
+        "Learner:": record.learner,
+        "Hidden layers:": _layers(fit),
+        "Seed:": str(record.seed),
+    }
+
+
+def _shared(fit: Fit) -> dict[str, str]:
+    """Return what a fit did, or what several fits did alike."""
+    each = [_did(part) for part in fit.parts.values()] or [_did(fit)]
+    return {label: value if all(did[label] == value for did in each) else BY_FIT for label, value in each[0].items()}
 
 
 def _layers(fit: Fit) -> str:
@@ -124,7 +150,7 @@ def _layers(fit: Fit) -> str:
 
 
 def _foot(fit: Fit, estimates: Estimates) -> list[str]:
-    """Return the formula and the numbered notes, one line each."""
+    """Return the formula, or that of each fit, and the numbered notes, one line each."""
     notes = [estimates.covariance.description]
     if fit.weighted:
         notes.append("Sampling weights are used in training, in the estimates and in the covariance.")
@@ -138,15 +164,37 @@ def _foot(fit: Fit, estimates: Estimates) -> list[str]:
             f"Medians over {fit.record.n_rep} repetitions of cross-fitting; the covariance includes the variation "
             "between them."
         )
-    notes.append(f"Smallest eigenvalue of Lambda over the rows: {fit.record.min_eigenvalue:.3g}.")
-    left = signal_note(fit.record)
-    notes += [left[0]] if left else []
     notes += [
+        *_of_each(fit, _learned),
         *influence_notes(estimates, fit.weights),
-        *regularization_notes(fit.record),
-        *dimension_notes(fit),
+        *_of_each(fit, lambda part: [*regularization_notes(part.record), *dimension_notes(part)]),
         *estimates.covariance.notes,
-        *fit.record.notes,
+        *_of_each(fit, lambda part: part.record.notes),
     ]
     numbered = [f"[{number}] {note}" for number, note in enumerate(dict.fromkeys(notes), start=1)]
-    return ["Formula: " + fit.design.formula, "Notes:", *numbered]
+    return [*_formulas(fit), "Notes:", *numbered]
+
+
+def _of_each(fit: Fit, read: Callable[[Fit], Sequence[str]]) -> list[str]:
+    """Return notes on a fit; on each of several, under its name."""
+    if not fit.parts:
+        return list(read(fit))
+    return [f"{label}: {note}" for label, part in fit.parts.items() for note in read(part)]
+
+
+def _learned(fit: Fit) -> list[str]:
+    """Return how sure Lambda is, and what signal was left."""
+    left = signal_note(fit.record)
+    smallest = f"Smallest eigenvalue of Lambda over the rows: {fit.record.min_eigenvalue:.3g}."
+    return [smallest, *([left[0]] if left else [])]
+
+
+def _formulas(fit: Fit) -> list[str]:
+    """Return the formula of a fit; of several fits each one's, with what the head could not say of all."""
+    if not fit.parts:
+        return ["Formula: " + fit.design.formula]
+    differ = [label for label, value in _shared(fit).items() if value == BY_FIT]
+    return ["Formulas:"] + [
+        f"{name}: {'; '.join([part.design.formula, *(f'{label} {_did(part)[label]}' for label in differ)])}"
+        for name, part in fit.parts.items()
+    ]

@@ -6,7 +6,7 @@ that implement maketables' plug-in format, are read through maketables, which th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepdml.errors import DataError, MissingLibraryError, OptionError
+from deepdml.learn.influence import FitRecord
 from deepdml.results.results import Results
 
 Float = NDArray[np.float64]
@@ -125,9 +126,8 @@ def _by_attributes(fit: Any) -> Column:
 def _of_results(fit: Results) -> tuple[str, str, dict[str, object]]:
     """Return the two sentences and the statistics that only a Results has."""
     record, covariance = fit._fit.record, fit._estimates.covariance
-    repetitions = [f"{record.n_rep} repetitions"] if record.n_rep > 1 else []
-    seed = [] if record.seed is None else [f"seed {record.seed}"]
-    choices = ", ".join([f"learner {record.learner}", f"{record.n_folds} folds", *repetitions, *seed])
+    records = [part.record for part in fit._fit.parts.values()] or [record]
+    choices = " / ".join(dict.fromkeys(map(_choices, records)))
     method = (
         "Averages of coefficients that vary with the covariates, by cross-fitted double machine learning (Farrell, "
         f"Liang & Misra): {choices}."
@@ -135,12 +135,25 @@ def _of_results(fit: Results) -> tuple[str, str, dict[str, object]]:
     stats: dict[str, object] = {
         "family": record.family,
         "learner": record.learner,
-        "folds": record.n_folds,
+        "folds": _listed(dict.fromkeys(each.n_folds for each in records)),
         "estimand": fit._estimand.name,
     }
     if covariance.n_clusters:
         stats["clusters"] = " x ".join(f"{count:,}" for count in covariance.n_clusters)
     return method, covariance.description, stats
+
+
+def _listed(counts: Iterable[int]) -> object:
+    """Return the only count, or all of them in words."""
+    first, *more = counts
+    return " / ".join(map(str, [first, *more])) if more else first
+
+
+def _choices(record: FitRecord) -> str:
+    """Return learner, folds, repetitions and seed of a fit in words."""
+    repetitions = [f"{record.n_rep} repetitions"] if record.n_rep > 1 else []
+    seed = [] if record.seed is None else [f"seed {record.seed}"]
+    return ", ".join([f"learner {record.learner}", f"{record.n_folds} folds", *repetitions, *seed])
 
 
 def _outcome(model: Any) -> str:
