@@ -8,12 +8,14 @@ from deepdml.estimands.dose_response import ConsumerWelfare, DoseResponse, Profi
 from deepdml.estimands.interventions import Interventions
 from deepdml.estimands.marginal_effect import AverageMarginalEffect, Elasticity
 from deepdml.estimands.optimal_price import OptimalPrice
+from deepdml.estimands.overlap import Arms, Overlap
 from deepdml.estimands.projection import Projection
 from deepdml.estimands.ratios import IncidenceRateRatio, OddsRatio, WillingnessToPay
 from deepdml.estimands.stack import Stack
 from deepdml.estimands.user_function import UserFunction
 
 __all__ = [
+    "Arms",
     "AverageCoefficient",
     "AverageMarginalEffect",
     "ChoiceProbability",
@@ -29,6 +31,7 @@ __all__ = [
     "Interventions",
     "OddsRatio",
     "OptimalPrice",
+    "Overlap",
     "Profit",
     "Projection",
     "Sample",

@@ -32,7 +32,7 @@ class AverageCoefficient(Averaged):
     name: ClassVar[str] = "average coefficient"
 
     def labels(self, sample: Sample, q: int) -> tuple[str, ...]:
-        return tuple(name + self.suffix() for name in sample.names)
+        return tuple(name + self.suffix(sample) for name in sample.names)
 
     def parts(self, sample: Sample) -> tuple[Terms, tuple[Field, ...]]:
         k = sample.theta.shape[1]

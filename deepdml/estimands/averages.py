@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from deepdml.errors import OptionError
 from deepdml.estimands.base import Estimand, Evaluation, Sample, Unstored
 from deepdml.estimands.fields import Field, Terms, average
+from deepdml.estimands.overlap import Overlap
 from deepdml.learn.influence import DiscreteLaw
 
 Float = NDArray[np.float64]
@@ -31,10 +33,10 @@ class Averaged(Estimand):
 
     Parameters
     ----------
-    subset : {"treated", "untreated"}, (str, value), str or (n,) array of bool, optional
+    subset : {"treated", "untreated"}, (str, value), str, Overlap or (n,) array of bool, optional
         Rows to average over: by treatment, by the value of one of several variables left of the bar as ``("treat",
-        1)``, by a condition on covariates such as ``"age > 40 and region == 'north'"``, or by a mask, which must not
-        depend on the treatment or the outcome.
+        1)``, by a condition on covariates such as ``"age > 40 and region == 'north'"``, by their propensities, or by a
+        mask, which must not depend on the treatment or the outcome.
     """
 
     subset: Any = field(default=None, kw_only=True)
@@ -71,6 +73,8 @@ class Averaged(Estimand):
             return None
         if isinstance(self.subset, Unstored):
             raise self.subset.refuse()
+        if isinstance(self.subset, Overlap):
+            return self.subset.field(sample.data.arms())
         if isinstance(self.subset, str) and self.subset in WHO:
             place = self.group(sample, self.subset == WHO[0])
             return sample.treatments.indicator(place, sample.law, self.subset)
@@ -98,9 +102,27 @@ class Averaged(Estimand):
         inside = means[:-1] / means[-1]
         return inside, np.column_stack([np.eye(len(inside)), -inside]) / means[-1]
 
-    def suffix(self) -> str:
+    def suffix(self, sample: Sample) -> str:
         """Return what a label says about the subset."""
+        if isinstance(self.subset, Overlap):
+            return f" | {self.subset.text(sample.data.arms())}"
         return "" if self.subset is None else f" | {shown(self.subset)}"
+
+    def to_dict(self) -> dict[str, Any]:
+        stored = super().to_dict()
+        if isinstance(self.subset, Overlap):
+            stored["subset"] = {"overlap": [self.subset.rule, self.subset.cut]}
+        return stored
+
+    @classmethod
+    def build(cls, stored: Mapping[str, Any]) -> Estimand:
+        subset = stored.get("subset")
+        if isinstance(subset, Mapping) and subset.keys() == {"overlap"}:
+            stored = {**stored, "subset": Overlap(*subset["overlap"])}
+        return super().build(stored)
+
+    def remarks(self, sample: Sample) -> list[str]:
+        return [self.subset.remark(sample.data.arms())] if isinstance(self.subset, Overlap) else []
 
 
 def _refuse_single_arms(chosen: Float, t: Float, law: DiscreteLaw, what: str) -> None:

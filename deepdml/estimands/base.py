@@ -15,6 +15,7 @@ from deepdml.learn.influence import TreatmentLaw
 
 if TYPE_CHECKING:
     from deepdml.estimands.interventions import Interventions
+    from deepdml.estimands.overlap import Arms
 
 Float = NDArray[np.float64]
 
@@ -27,6 +28,9 @@ class Columns(Protocol):
 
     def select(self, condition: object) -> NDArray[np.bool_]:
         """Return the rows (n,) for which a condition on covariates holds."""
+
+    def arms(self) -> Arms:
+        """Return the levels of the treatment with the rows' propensities."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +143,10 @@ class Estimand:
 
     def notes(self, means: Float, matrix: Callable[[], Float]) -> list[str]:
         """Return warnings about the estimates, given the c means behind them and, when called, their covariance."""
+        return []
+
+    def remarks(self, sample: Sample) -> list[str]:
+        """Return sentences for the foot of the table on what is averaged over."""
         return []
 
     def to_dict(self) -> dict[str, Any]:

@@ -63,7 +63,7 @@ class Contrast(Averaged):
 
     def labels(self, sample: Sample, q: int) -> tuple[str, ...]:
         compared = "" if self.kind == "difference" else f" ({self.kind})"
-        return (f"{self.column}: {self.new} vs {self.old}{compared}{self.suffix()}",)
+        return (f"{self.column}: {self.new} vs {self.old}{compared}{self.suffix(sample)}",)
 
     def group(self, sample: Sample, treated: bool) -> Field:
         return sample.treatments.place(self.column, self.new if treated else self.old, sample.law)

@@ -88,7 +88,7 @@ class TailProbability(OfLaw):
         object.__setattr__(self, "cuts", cuts)
 
     def labels(self, sample: Sample, q: int) -> tuple[str, ...]:
-        return tuple(f"P(y > {cut}{self.where()}){self.suffix()}" for cut in self.cuts)
+        return tuple(f"P(y > {cut}{self.where()}){self.suffix(sample)}" for cut in self.cuts)
 
     def functions(self, family: Family) -> list[Any]:
         return [lambda eta, cut=cut: family.tail(cut, eta) for cut in self.cuts]
@@ -110,7 +110,7 @@ class ConditionalVariance(OfLaw):
     name: ClassVar[str] = "conditional variance"
 
     def labels(self, sample: Sample, q: int) -> tuple[str, ...]:
-        return (f"Var(y | t, x{self.where()}){self.suffix()}",)
+        return (f"Var(y | t, x{self.where()}){self.suffix(sample)}",)
 
     def functions(self, family: Family) -> list[Any]:
         return [family.variance]
@@ -145,7 +145,7 @@ class ChoiceProbability(OfLaw):
         return tuple(family.outcomes() if self.levels is None else self.levels)
 
     def labels(self, sample: Sample, q: int) -> tuple[str, ...]:
-        return tuple(f"P(y = {level}{self.where()}){self.suffix()}" for level in self._levels(sample.family))
+        return tuple(f"P(y = {level}{self.where()}){self.suffix(sample)}" for level in self._levels(sample.family))
 
     def functions(self, family: Family) -> list[Any]:
         return [lambda eta, level=level: family.probability(level, eta) for level in self._levels(family)]

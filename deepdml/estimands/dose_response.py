@@ -73,7 +73,7 @@ class DoseResponse(Curve):
 
     def labels(self, sample: Sample, q: int) -> tuple[str, ...]:
         return tuple(
-            f"{self.column} = {v if isinstance(v, str) else format(v, 'g')}{self.suffix()}" for v in self.values
+            f"{self.column} = {v if isinstance(v, str) else format(v, 'g')}{self.suffix(sample)}" for v in self.values
         )
 
     def doses(self) -> tuple[str, tuple[Any, ...]]:
@@ -109,7 +109,7 @@ class ConsumerWelfare(Curve):
     old: float
 
     def labels(self, sample: Sample, q: int) -> tuple[str, ...]:
-        return (f"welfare, {self.column}: {self.old:g} to {self.new:g}{self.suffix()}",)
+        return (f"welfare, {self.column}: {self.old:g} to {self.new:g}{self.suffix(sample)}",)
 
     def doses(self) -> tuple[str, tuple[Any, ...]]:
         nodes = np.polynomial.legendre.leggauss(NODES)[0]
@@ -147,7 +147,7 @@ class Profit(Curve):
         object.__setattr__(self, "values", tuple(np.atleast_1d(np.asarray(self.values, np.float64)).tolist()))
 
     def labels(self, sample: Sample, q: int) -> tuple[str, ...]:
-        return tuple(f"profit, {self.column} = {v:g}{self.suffix()}" for v in self.values)
+        return tuple(f"profit, {self.column} = {v:g}{self.suffix(sample)}" for v in self.values)
 
     def doses(self) -> tuple[str, tuple[Any, ...]]:
         return self.column, self.values

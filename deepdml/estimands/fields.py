@@ -51,6 +51,11 @@ class Field:
         return self.own[:, None] if len(self.own) == 1 else self.own[rows, None]
 
 
+@dataclass(frozen=True, slots=True)
+class Weighting(Field):
+    """Weights of rows that depend on estimated propensities: `own` has the term for their estimation, `nodes` not."""
+
+
 def structural_row(sample: Sample) -> Field:
     """Return the structural row itself as a field."""
     law = sample.law
@@ -87,6 +92,11 @@ def average(sample: Sample, terms: Terms, fields: tuple[Field, ...], subset: Fie
     values, gradient = terms(theta, *(field.own for field in fields))
     values = np.broadcast_to(values, (n, *values.shape[1:]))
     free = all(field.free for field in fields) or (sample.law is None and _gradient_is_free(terms, theta, fields))
+    if isinstance(subset, Weighting) and not free:
+        raise OptionError(
+            "overlap weights need an estimand that is a function of the covariates alone, such as a coefficient or a "
+            "Contrast; this one varies with the treatment. Use Overlap('optimal') for it."
+        )
     if free and (subset is None or subset.free):
         conditional = np.broadcast_to(gradient, (n, *gradient.shape[1:]))
         if subset is not None:

@@ -59,7 +59,9 @@ class AverageMarginalEffect(Averaged):
             object.__setattr__(self, "columns", columns)
 
     def labels(self, sample: Sample, q: int) -> tuple[str, ...]:
-        return tuple(label + self.suffix() for column in self._chosen(sample) for label in self._names(sample, column))
+        return tuple(
+            label + self.suffix(sample) for column in self._chosen(sample) for label in self._names(sample, column)
+        )
 
     def parts(self, sample: Sample) -> Piece:
         pieces = [piece for column in self._chosen(sample) for piece in self._pieces(sample, column)]

@@ -55,7 +55,7 @@ class OptimalPrice(Curve):
             raise OptionError(f"low={self.low!r} and high={self.high!r}; the range of prices needs low below high.")
 
     def labels(self, sample: Sample, q: int) -> tuple[str, ...]:
-        return (f"optimal {self.column}{self.suffix()}", f"profit at optimal {self.column}{self.suffix()}")
+        return (f"optimal {self.column}{self.suffix(sample)}", f"profit at optimal {self.column}{self.suffix(sample)}")
 
     def doses(self) -> tuple[str, tuple[Any, ...]]:
         middle, half = (self.low + self.high) / 2, (self.high - self.low) / 2

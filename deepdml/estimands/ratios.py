@@ -59,7 +59,7 @@ class ExponentiatedCoefficient(OfCoefficients):
         return tuple(self.columns)
 
     def labels(self, sample: Sample, q: int) -> tuple[str, ...]:
-        return tuple(f"{self.meaning}, {column}{self.suffix()}" for column in self.columns)
+        return tuple(f"{self.meaning}, {column}{self.suffix(sample)}" for column in self.columns)
 
     def parts(self, sample: Sample) -> tuple[Terms, tuple[Field, ...]]:
         if sample.family.link != self.link:
@@ -159,7 +159,7 @@ class WillingnessToPay(OfCoefficients):
         return (*self.attributes, self.price)
 
     def labels(self, sample: Sample, q: int) -> tuple[str, ...]:
-        return tuple(f"WTP, {name}{self.suffix()}" for name in self.attributes)
+        return tuple(f"WTP, {name}{self.suffix(sample)}" for name in self.attributes)
 
     def transform(self, means: Float) -> tuple[Float, Float]:
         value = -means[:-1] / means[-1]

@@ -40,7 +40,7 @@ class UserFunction(Averaged):
 
     def labels(self, sample: Sample, q: int) -> tuple[str, ...]:
         names = [self.label] if q == 1 else [f"{self.label}[{j}]" for j in range(q)]
-        return tuple(name + self.suffix() for name in names)
+        return tuple(name + self.suffix(sample) for name in names)
 
     def evaluate(self, sample: Sample) -> Evaluation:
         # torch comes in here and only here

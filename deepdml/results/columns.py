@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from deepdml.design.table import Table, open_table
 from deepdml.errors import DataError, OptionError, near_names
-from deepdml.estimands import Interventions
+from deepdml.estimands import Arms, Interventions
 from deepdml.results.fit import Fit
+from deepdml.results.overlap import arms_of
 
 Float = NDArray[np.float64]
 
@@ -89,6 +90,10 @@ class UserColumns:
             return self._rows.x.astype(np.float64)
         x = self._fit.design.encode_covariates(self.table, context=self.context)
         return np.asarray(x[self.positions], np.float64)
+
+    def arms(self) -> Arms:
+        """Return the levels of the treatment with the rows' propensities."""
+        return arms_of(self._fit)
 
     def treatments(self) -> dict[str, Any]:
         """Return the variables left of the bar, each with n values."""

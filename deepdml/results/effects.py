@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from statsmodels.stats.contrast import ContrastResults
 
 from deepdml.errors import OptionError, unknown_option
-from deepdml.estimands import AverageMarginalEffect, Estimand, Projection, Stack, UserFunction
+from deepdml.estimands import AverageMarginalEffect, Estimand, Overlap, Projection, Stack, UserFunction
 from deepdml.results import projection, ranking
 from deepdml.results.columns import UserColumns
 from deepdml.results.estimation import Estimates, Part, conditional_effects, estimate, estimate_estimands
 from deepdml.results.fit import Fit
+from deepdml.results.overlap import RULES, arms_of, trimming_table
 from deepdml.results.policy import Policy, learn_trees
 from deepdml.results.recipe import Recorded, note, recorded
 
@@ -101,6 +102,30 @@ class Effects(Recorded):
                 "root-n estimate. For a group of rows use estimate(AverageMarginalEffect(subset=...))."
             )
         return self.estimate(AverageMarginalEffect(columns, method, dummy), data=data)
+
+    def trimming(self, rules: Sequence[Overlap] = RULES) -> pd.DataFrame:
+        """Return what rules for limited overlap would keep, and what they buy; nothing is dropped by it.
+
+        A rule is put to use as the subset of an estimand, ``estimate(dd.Contrast("treat", 1, 0, subset=rule))``.
+
+        Parameters
+        ----------
+        rules : sequence of Overlap
+            By default one of each kind.
+
+        Returns
+        -------
+        DataFrame
+            One row for each rule: the rows kept, also by level, the smallest propensity among them, and the standard
+            error of the average effect over that of all rows if errors are alike and effects the same, by the variance
+            bound.
+
+        Raises
+        ------
+        OptionError
+            For a treatment without levels.
+        """
+        return trimming_table(arms_of(self._fit), rules)
 
     # Heterogeneity
 
@@ -282,7 +307,7 @@ class Effects(Recorded):
         """Return other Results of this fit as a part of a table."""
         if other._fit is not self._fit:
             raise OptionError("only Results of the same fit can share a table; these are of another one.")
-        return Part(other._estimand, other._estimates.labels, other._psi)
+        return Part(other._estimand, other._estimates.labels, other._psi, remarks=other._estimates.remarks)
 
     def _choose(self, of: str | None) -> int:
         self._fit.need_rows("heterogeneity")

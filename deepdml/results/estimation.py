@@ -79,6 +79,8 @@ class Estimates:
         What it was computed with; its codes are dropped with the data.
     psi : (n_rep, n, q) array or None
         Influence values of each repetition; None once the data are dropped.
+    remarks : tuple of str
+        What the estimates are averaged over, for the foot of the table.
     """
 
     labels: tuple[str, ...]
@@ -86,11 +88,12 @@ class Estimates:
     covariance: CovarianceResult
     spec: CovarianceSpec
     psi: Float | None
+    remarks: tuple[str, ...] = ()
 
     def without_rows(self) -> Estimates:
         """Return the same estimates without arrays by row."""
         spec = replace(self.spec, groups=None, serial=None, space=None)
-        return Estimates(self.labels, self.params, self.covariance, spec, None)
+        return replace(self, spec=spec, psi=None)
 
 
 CLUSTERED = ("cluster", "cluster-crv3", "hac-panel")
@@ -119,7 +122,9 @@ def estimate_estimands(
     labels = stack.distinct([part.labels for part in found])
     notes = [note for part in found for note in part.notes]
     psi = np.concatenate([part.psi for part in found], axis=2)
-    return stack if len(found) > 1 else found[0].estimand, estimate(fit, labels, psi, spec, notes)
+    remarks = tuple(dict.fromkeys(remark for part in found for remark in part.remarks))
+    estimates = replace(estimate(fit, labels, psi, spec, notes), remarks=remarks)
+    return stack if len(found) > 1 else found[0].estimand, estimates
 
 
 def conditional_effects(fit: Fit, estimand: Estimand, columns: UserColumns) -> Float:
@@ -150,12 +155,13 @@ def samples(fit: Fit, columns: UserColumns) -> list[Sample]:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Influence values (n_rep, n, q) of one estimand, their labels, and notes."""
+    """Influence values (n_rep, n, q) of one estimand, their labels, notes to warn of, and remarks."""
 
     estimand: Estimand
     labels: tuple[str, ...]
     psi: Float
     notes: Sequence[str] = ()
+    remarks: Sequence[str] = ()
 
 
 def influence_values(fit: Fit, estimand: Estimand, spec: CovarianceSpec, columns: UserColumns) -> Part:
@@ -178,7 +184,7 @@ def influence_values(fit: Fit, estimand: Estimand, spec: CovarianceSpec, columns
         notes += estimand.notes(means, partial(_matrix, fit, psi, spec))
         pieces.append(psi if combined is None else combined[0] + (psi - means) @ combined[1].T)
     psi = np.stack(pieces)
-    return Part(estimand, estimand.labels(found[0], psi.shape[2]), psi, notes)
+    return Part(estimand, estimand.labels(found[0], psi.shape[2]), psi, notes, estimand.remarks(found[0]))
 
 
 def _refuse_unfinite(psi: Float, rows: Rows) -> None:

@@ -112,6 +112,7 @@ class Inferences(Recorded):
         wanted = self._estimates.spec.use_t if use_t is None else bool(use_t)
         spec = replace(covariance_spec(self._fit, cov_type, keywords, wanted), df=self._estimates.spec.df)
         estimates = estimate(self._fit, self._estimates.labels, self._psi, spec)
+        estimates = replace(estimates, remarks=self._estimates.remarks)
         return cast("type[Results]", type(self))(self._fit, self._estimand, estimates, self._model)
 
     def bootstrap(

@@ -88,7 +88,9 @@ def joint(models: Mapping[str, Results], of: str | Sequence[str] | None = None) 
     labels = tuple(f"{member.results._estimates.labels[j]}[{member.label}]" for member, j in places)
     spec = replace(base.results._estimates.spec, df=max(member.df for member in members))
     fit = _together(members)
-    return Results(fit, _estimand(members), estimate(fit, labels, psi, spec))
+    remarks = [f"{m.label}: {remark}" for m in members for remark in m.results._estimates.remarks]
+    estimates = replace(estimate(fit, labels, psi, spec), remarks=tuple(remarks))
+    return Results(fit, _estimand(members), estimates)
 
 
 @dataclass(frozen=True, slots=True)

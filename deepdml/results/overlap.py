@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from deepdml.errors import DataError, OptionError, near_names
+from deepdml.estimands import Arms, Overlap
 from deepdml.learn.influence import DiscreteLaw, LocationScaleLaw
 from deepdml.results.fit import Fit, Rows
 
@@ -88,7 +91,7 @@ def overlap_of(fit: Fit) -> Propensities | Remainder:
     rows = fit.need_rows("the overlap")
     first = rows.repetitions[0].law
     if isinstance(first, DiscreteLaw):
-        return _propensities(fit, rows, first)
+        return _propensities(fit)
     if isinstance(first, LocationScaleLaw):
         return _remainder(fit, rows, first)
     raise OptionError(
@@ -97,19 +100,58 @@ def overlap_of(fit: Fit) -> Propensities | Remainder:
     )
 
 
-def _propensities(fit: Fit, rows: Rows, law: DiscreteLaw) -> Propensities:
+def arms_of(fit: Fit) -> Arms:
+    """Return the levels of the treatment with each row's propensities, the reference first.
+
+    Raises
+    ------
+    OptionError
+        For a treatment without levels.
+    """
+    rows = fit.need_rows("the overlap")
+    laws = [piece.law for piece in rows.repetitions if isinstance(piece.law, DiscreteLaw)]
+    if not laws:
+        raise OptionError(
+            "rules of overlap are of propensities, which only a treatment with levels has. For a dose give a condition "
+            "on covariates, subset='age > 40', or a mask."
+        )
+    levels = laws[0].levels
+    if len(levels) < 2:
+        raise OptionError("there is no treatment whose overlap could be looked at: left of the bar nothing varies.")
+    order = sorted(range(len(levels)), key=lambda j: tuple(levels[j][::-1]))
+    values = np.mean([law.probabilities for law in laws], axis=0)
+    at_level = np.stack([(rows.t == level).all(axis=1) for level in levels[order]], axis=1)
+    known = fit.record.treatment_model.startswith("known")
+    shaped = np.broadcast_to(values, at_level.shape)[:, order]
+    return Arms(level_names(fit, levels[order]), shaped, at_level, known, rows.weights)
+
+
+RULES = (Overlap(), Overlap("optimal"), Overlap("percentile"), Overlap("weights"))
+
+
+def trimming_table(arms: Arms, rules: Sequence[Overlap]) -> pd.DataFrame:
+    """Return what each rule keeps; see Results.trimming."""
+    shares, g = arms.shares, arms.inverse
+    rows = []
+    for rule in rules:
+        kept = rule.keeps(arms)
+        h = shares * (1 / g if rule.rule == "weights" else kept)
+        total = h.sum()
+        bound = (h**2 / shares * g).sum() / total**2 if total else np.nan
+        counts = {name: int((kept & at).sum()) for name, at in zip(arms.names, arms.at_level.T, strict=True)}
+        smallest = float(arms.values[kept].min()) if kept.any() else np.nan
+        relative = float(np.sqrt(bound / (shares * g).sum()))
+        rows.append({"rows": int(kept.sum()), **counts, "smallest propensity": smallest, "relative se": relative})
+    return pd.DataFrame(rows, index=pd.Index([rule.text(arms) for rule in rules], name="rule"))
+
+
+def _propensities(fit: Fit) -> Propensities:
     # design.data brings formulaic, which results need for nothing else here
     from deepdml.learn.treatment import propensity_bounds
 
-    if len(law.levels) < 2:
-        raise OptionError("there is no treatment whose overlap could be drawn: left of the bar nothing varies.")
-    order = sorted(range(len(law.levels)), key=lambda j: tuple(law.levels[j][::-1]))  # the reference first
-    levels = law.levels[order]
-    values = np.mean([p.law.probabilities for p in rows.repetitions if isinstance(p.law, DiscreteLaw)], axis=0)
-    at_level = np.stack([(rows.t == level).all(axis=1) for level in levels], axis=1)
-    known = fit.record.treatment_model.startswith("known")
-    bounds = None if known else propensity_bounds(at_level.argmax(axis=1), len(levels))
-    return Propensities(level_names(fit, levels), np.broadcast_to(values, at_level.shape)[:, order], at_level, bounds)
+    arms = arms_of(fit)
+    bounds = None if arms.known else propensity_bounds(arms.at_level.argmax(axis=1), len(arms.names))
+    return Propensities(arms.names, arms.values, arms.at_level, bounds)
 
 
 def level_names(fit: Fit, levels: Float) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deepdml.estimands import Estimand
+from deepdml.estimands import Estimand, Overlap
 from deepdml.families import Family
 from deepdml.learn.architecture import Conv
 from deepdml.results.source import source_of
@@ -94,7 +94,7 @@ def plain(value: Any, arrays: Arrays) -> Any:
         fields = value.arguments()
         inside = {name: plain(argument, arrays) for name, argument in fields.items()}
         return {"$family": type(value).__name__, "fields": inside} if fields else value.name
-    if isinstance(value, Conv):
+    if isinstance(value, Conv | Overlap):
         return {"$code": f"dd.{value!r}"}
     if isinstance(value, type):
         return {"$function": {"why": f"{value.__name__} is a class, and only functions are written into a package"}}

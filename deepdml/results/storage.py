@@ -191,6 +191,7 @@ def _describe(fit: Fit, estimand: Estimand, estimates: Estimates) -> tuple[dict[
         "nets": None if fit.nets is None else fit.nets.config,
         "estimand": estimand.to_dict(),
         "labels": estimates.labels,
+        "remarks": estimates.remarks,
         "covariance": {key: getattr(covariance, key) for key in ("cov_type", "description", "n_clusters", "notes")},
         "spec": {key: getattr(spec, key) for key in ("cov_type", "group_names", "use_correction", "df", "use_t")},
         "index": None,
@@ -345,4 +346,5 @@ def _estimates(meta: dict[str, Any], arrays: Arrays) -> Estimates:
         Space(arrays["coordinates"], **meta["space"]) if "coordinates" in arrays else None,
         meta["spec"].get("use_t", False),  # files written before it had none
     )
-    return Estimates(tuple(meta["labels"]), arrays["params"], covariance, spec, arrays.get("psi"))
+    remarks = tuple(meta.get("remarks", ()))  # as above
+    return Estimates(tuple(meta["labels"]), arrays["params"], covariance, spec, arrays.get("psi"), remarks)

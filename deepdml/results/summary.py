@@ -152,6 +152,7 @@ def _layers(fit: Fit) -> str:
 def _foot(fit: Fit, estimates: Estimates) -> list[str]:
     """Return the formula, or that of each fit, and the numbered notes, one line each."""
     notes = [estimates.covariance.description]
+    notes += estimates.remarks
     if fit.weighted:
         notes.append("Sampling weights are used in training, in the estimates and in the covariance.")
     if fit.n_total > fit.n:

@@ -206,7 +206,11 @@ class TestTable:
         table = dd.etable([both], type="md")
         assert "t[three]" in table
         assert "learner auto, 5 folds, seed 1." in table.replace("\n", " ")
-        assert both.plot_coef(joint=True).get_ylabel() == "t"
+        plt = pytest.importorskip("matplotlib.pyplot")
+        ax = both.plot_coef(joint=True)
+        assert ax.get_ylabel() == "t"
+        assert [label.get_text() for label in ax.get_yticklabels()] == ["one", "two", "three"]
+        plt.close(ax.figure)
 
     def test_other_inference(self, models):
         both = dd.joint(models)
