@@ -5,9 +5,9 @@ texts, torchvision and timm for images, open_clip for both. What deepdml adds is
 cache on disk by content, clear refusals, and a card that says which model made the numbers.
 """
 
-from deepdml.embed.cards import Card, card
+from deepdml.embed.cards import Card, card, join
 from deepdml.embed.clip import multimodal
 from deepdml.embed.images import image
 from deepdml.embed.texts import text
 
-__all__ = ["Card", "card", "image", "multimodal", "text"]
+__all__ = ["Card", "card", "image", "join", "multimodal", "text"]

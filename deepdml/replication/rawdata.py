@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 
 from deepdml.design.columns import Column, canonical
 from deepdml.design.table import from_any, open_table
+from deepdml.embed.cards import Card, cards_in
 from deepdml.errors import DataError, MissingLibraryError, list_rows
 from deepdml.results.recipe import storable
 
 Format = Literal["csv", "parquet"]
 Arrays = dict[str, NDArray[Any]]
 ARRAYS = "data/arrays"
+ENCODERS = "data/encoders.json"
 
 # Options of read_csv that give back the bits to_csv wrote: pandas 3.1 does so itself and warns of being asked.
 _PANDAS = tuple(int(part) for part in pd.__version__.split(".")[:2])
@@ -40,12 +42,15 @@ class RawData:
         Vectors and arrays of the context, by the name the formula knows them under.
     constants : dict
         Numbers and texts of the context.
+    encoders : tuple of Card
+        What made the embeddings in the data and the context, where these carry it.
     """
 
     frame: pd.DataFrame
     index: tuple[tuple[str, str | None], ...]
     arrays: Arrays
     constants: dict[str, Any]
+    encoders: tuple[Card, ...] = ()
 
 
 def collect_data(data: object, context: Mapping[str, Any]) -> RawData:
@@ -79,7 +84,8 @@ def collect_data(data: object, context: Mapping[str, Any]) -> RawData:
     held = {name: value for name, value in context.items() if not callable(value)}
     arrays |= {name: storable(from_any(name, value)) for name, value in held.items() if _is_array(value)}
     constants = {name: _scalar(value) for name, value in held.items() if not _is_array(value)}
-    return RawData(frame, index, arrays, {name: v for name, v in constants.items() if _is_plain(v)})
+    encoders = tuple(card for given in (data, *context.values()) for card in cards_in(given))
+    return RawData(frame, index, arrays, {name: v for name, v in constants.items() if _is_plain(v)}, encoders)
 
 
 def _keeps(series: pd.Series) -> bool:

@@ -10,8 +10,10 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
+from deepdml.embed.cards import Card
 from deepdml.replication.exhibits import Exhibit
 from deepdml.replication.metadata import DataSource, Metadata
+from deepdml.replication.rawdata import ENCODERS
 from deepdml.replication.rerun import ESTIMATE, STANDARD_ERROR
 from deepdml.replication.script import NAME, Script
 
@@ -47,6 +49,8 @@ class Facts:
         The package, for its size and its README's list of files.
     open_points : sequence of str
         What the author must still do.
+    encoders : sequence of Card
+        What made embeddings in the data.
     """
 
     metadata: Metadata
@@ -57,6 +61,7 @@ class Facts:
     megabytes: float | None
     folder: Path
     open_points: Sequence[str]
+    encoders: Sequence[Card] = ()
 
 
 def readme_text(facts: Facts) -> str:
@@ -68,7 +73,7 @@ def readme_text(facts: Facts) -> str:
         f"Authors: {authors}. Contact: {facts.metadata.contact or EMPTY}.",
         "## To be done by the author\n\n" + (_bullets(facts.open_points) or "Nothing."),
         "## Overview\n\n" + _overview(facts),
-        "## Data Availability and Provenance Statements\n\n" + _provenance(facts.metadata),
+        "## Data Availability and Provenance Statements\n\n" + _provenance(facts.metadata, facts.encoders),
         "## Dataset list\n\n"
         + _markdown(facts.datasets)
         + "\n\nVariables, types, labels, ranges, categories and missing "
@@ -111,7 +116,7 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.1f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
 
 
-def _provenance(metadata: Metadata) -> str:
+def _provenance(metadata: Metadata, encoders: Sequence[Card]) -> str:
     public = [source.public for source in metadata.sources]
     summary = EMPTY
     if public and None not in public:
@@ -125,6 +130,21 @@ def _provenance(metadata: Metadata) -> str:
         f"### License for Data\n\n{_licences(metadata)}\n\n"
         f"### Summary of Availability\n\n{summary}\n\n"
         f"### Details on each Data Source\n\n{sources}"
+        + (f"\n\n### Encoders of Texts and Images\n\n{_encoders(encoders)}" if encoders else "")
+    )
+
+
+def _encoders(encoders: Sequence[Card]) -> str:
+    made = [
+        f"{card.model} ({card.kind}), revision {card.revision}, licence: {card.licence}"
+        + (f", run by {card.library}" if card.library else "")
+        + "".join(f", {name} {value}" for name, value in card.settings.items())
+        + "."
+        for card in encoders
+    ]
+    return (
+        "Columns of the data were made by frozen encoders, which the program does not run again; "
+        f"`{ENCODERS}` lists them.\n\n{_bullets(made)}"
     )
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,6 +15,7 @@ import pandas as pd
 
 from deepdml.design.data import ModelData
 from deepdml.design.formula import parse_formula
+from deepdml.embed.cards import NOT_STATED
 from deepdml.errors import DataError, OptionError, list_rows, unknown_option
 from deepdml.model import DeepDML
 from deepdml.replication.artefacts import psi_file, results_file, write_exhibit, write_fit
@@ -24,7 +26,7 @@ from deepdml.replication.frontmatter import citation_text, licence_text
 from deepdml.replication.lint import lint
 from deepdml.replication.manifest import MANIFEST, check_files, sha256, write_manifest
 from deepdml.replication.metadata import Metadata, as_metadata, to_fill
-from deepdml.replication.rawdata import ARRAYS, Format, RawData, collect_data, read_data, write_data
+from deepdml.replication.rawdata import ARRAYS, ENCODERS, Format, RawData, collect_data, read_data, write_data
 from deepdml.replication.readme import Facts, exhibit_map, readme_text
 from deepdml.replication.rerun import peak_memory
 from deepdml.replication.script import NAME, Script, is_code, write_script
@@ -157,7 +159,9 @@ def _fill(
     for exhibit in exhibits:
         write_exhibit(folder, exhibit, psi_file(exhibit, exhibits))
     datasets = _write_lists(folder, exhibits, raw, script, config, metadata, built, context)
-    points = [*to_fill(metadata), *_unlabelled(folder, metadata)]
+    if raw.encoders:
+        _write_json(folder / ENCODERS, [{**asdict(card), "settings": dict(card.settings)} for card in raw.encoders])
+    points = [*to_fill(metadata), *_unlabelled(folder, metadata), *_unlicensed(raw)]
     extra = (*script.distributions, *(["pyarrow"] if form == "parquet" else []))
     environment = describe_environment(max(e.results._fit.record.threads for e in exhibits), extra)
     _write_json(folder / "environment.json", environment)
@@ -169,7 +173,7 @@ def _fill(
     _write_text(folder / "LICENSE", licence_text(metadata))
     _write_text(folder / "CITATION.cff", citation_text(metadata))
     points += [f"{finding}." for finding in lint(folder)]
-    facts = Facts(metadata, exhibits, script, datasets, environment, peak_memory(), folder, points)
+    facts = Facts(metadata, exhibits, script, datasets, environment, peak_memory(), folder, points, raw.encoders)
     _write_text(folder / "README.md", readme_text(facts))
     write_manifest(folder)
 
@@ -306,6 +310,12 @@ def _roles(recipe: Recipe, built: ModelData, raw: RawData, context: Mapping[str,
     weights = recipe.call["weights"]
     name = weights.get("name") if isinstance(weights, dict) else weights
     return {**roles, name: "weights"} if name else roles
+
+
+def _unlicensed(raw: RawData) -> list[str]:
+    """Return a sentence on the encoders whose licence nobody stated."""
+    bare = [card.model for card in raw.encoders if card.licence == NOT_STATED]
+    return [f"The licence of the encoder(s) {list_rows(bare)} (licence= of dd.embed)."] if bare else []
 
 
 def _unlabelled(folder: Path, metadata: Metadata) -> list[str]:

@@ -420,3 +420,29 @@ def test_a_class_of_modules_is_refused(frame: pd.DataFrame, tmp_path: Path) -> N
     made = dd.fit("y ~ t | x_* + region", frame, learner="net", epochs=1, seed=1, backbone=Net)
     with pytest.raises(OptionError, match=r"Net is a class, and only functions are written into a package"):
         made.replication_package(tmp_path / "package", frame)
+
+
+def test_encoders_are_listed_with_revision_and_licence(frame: pd.DataFrame, tmp_path: Path) -> None:
+    def lengths(texts: list[str]) -> np.ndarray:
+        return np.array([[len(t), t.count("1")] for t in texts], float)
+
+    firms = frame["firm"]
+    emb = dd.embed.text(firms, model=lengths, name="lengths", revision="3", licence="CC0-1.0", cache=False)
+    bare = dd.embed.text(firms, model=lengths, name="bare", revision="1", cache=False, prefix="bare")
+    data = dd.embed.join(frame, emb)
+    res = dd.fit("y ~ t | emb_* + z", data, learner="net", epochs=1, seed=1, progress=False, context={"z": bare})
+    folder = res.replication_package(tmp_path / "package", metadata={"title": "Firms"}, hashes=False)
+    listed = json.loads((folder / "data/encoders.json").read_text())
+    assert [(card["model"], card["revision"], card["licence"]) for card in listed] == [
+        ("lengths", "3", "CC0-1.0"),
+        ("bare", "1", "not stated"),
+    ]
+    readme = (folder / "README.md").read_text()
+    assert "- lengths (text), revision 3, licence: CC0-1.0." in readme
+    assert "The licence of the encoder(s) bare (licence= of dd.embed)." in readme
+    assert replication.verify(folder).ok
+
+
+def test_no_encoders_no_list(original: Path) -> None:
+    assert not (original / "data/encoders.json").exists()
+    assert "Encoders of Texts" not in (original / "README.md").read_text()
