@@ -48,6 +48,25 @@ print(f"{'truth':22} {scans.truth['t']:.3f}")
 # which 1,797 images teach a fully connected net only in part; what is left of it in outcome and treatment alike is
 # bias. The interval covers the truth, and a reader of the note would want more images, or columns that know shapes.
 #
+# ## How many pixels does it take?
+#
+# Averages over blocks of pixels hide shapes, and with them what confounds. Fits at three resolutions in one table, with
+# joint intervals and a test whether they are the same; a table like this is what can be shown where there is no truth.
+
+# %%
+coarser = {}
+for side in (4, 2):
+    step = 8 // side
+    blocks = pixels.reshape(-1, side, step, side, step).mean((2, 4)).reshape(len(pixels), -1)
+    frame = scans.data[["y", "t"]].assign(**{f"block_{j}": column for j, column in enumerate(blocks.T)})
+    coarser[f"{side} x {side}"] = dd.fit("y ~ t | block_*", frame, learner="net" if SMALL else "auto", seed=1)
+resolutions = dd.joint({"8 x 8": res, **coarser})
+print(resolutions.summary().tables[1])
+print(resolutions.conf_int(joint=True).round(3).rename(columns={0: "joint, low", 1: "high"}))
+print(resolutions.wald_test("t[8 x 8] = t[4 x 4] = t[2 x 2]"))
+print(f"truth {scans.truth['t']:.3f}")
+
+# %% [markdown]
 # ## Heterogeneity against the truth
 
 # %%

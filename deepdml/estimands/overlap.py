@@ -15,7 +15,7 @@ Float = NDArray[np.float64]
 Rule = Literal["fixed", "optimal", "percentile", "weights"]
 
 CUTS = {"fixed": 0.1, "percentile": 0.05}
-"""What the rules that take a cut take without one: the rules of thumb of Crump et al. and of Stuermer et al."""
+"""What the rules that take a cut take without one: the rules of thumb of Crump et al. and of Stürmer et al."""
 
 ROUNDING = 1e-12
 """Of sums of shares and of one minus a propensity."""
@@ -63,8 +63,8 @@ class Overlap:
 
     The estimand changes with the rule, and its label and the foot of the table say to what. The set is taken as given:
     intervals are for the average over the rows that the cross-fitted propensities choose, not for the set that the
-    true propensities would (Crump et al. argue for this in their section 3). "weights" is no set and has no such
-    caveat: its influence function has the term for estimating the propensities.
+    true propensities would, as Crump et al. advise. "weights" is no set and has no such caveat: its influence function
+    has the term for estimating the propensities.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ class Overlap:
         "fixed": every propensity is at least `cut`, of two levels the propensity lies in [cut, 1 - cut]. "optimal": the
         set whose average effect has the smallest variance bound, errors being alike; of two levels Crump et al.'s
         alpha, of more Yang et al.'s. "percentile": every propensity is at least the quantile `cut` of the rows that
-        have that level, the asymmetric trimming of Stuermer et al. "weights": all rows, weighted by 1 / sum_j 1 / p_j,
+        have that level, the asymmetric trimming of Stürmer et al. "weights": all rows, weighted by 1 / sum_j 1 / p_j,
         of two levels p (1 - p): the average effect in the overlap population (ATO) of Li et al. It needs an estimand
         that does not vary with the treatment given the covariates.
     cut : float, optional
@@ -81,15 +81,13 @@ class Overlap:
     References
     ----------
     Crump, Hotz, Imbens & Mitnik, "Dealing with limited overlap in estimation of average treatment effects" (Biometrika
-    2009), corollary 1.
+    2009); on weights that depend on propensities their "Moving the goalposts" (NBER technical working paper 330, 2006).
     Yang, Imbens, Cui, Faries & Kadziola, "Propensity score matching and subclassification in observational studies with
     multi-level treatments" (Biometrics 2016).
-    Stuermer, Rothman, Avorn & Glynn, "Treatment effects in the presence of unmeasured confounding: dealing with
+    Stürmer, Rothman, Avorn & Glynn, "Treatment effects in the presence of unmeasured confounding: dealing with
     observations in the tails of the propensity score distribution" (American Journal of Epidemiology 2010).
     Li, Morgan & Zaslavsky, "Balancing covariates via propensity score weighting" (JASA 2018); Li & Li, "Propensity
     score weighting for causal inference with multiple treatments" (Annals of Applied Statistics 2019).
-    Hirano, Imbens & Ridder, "Efficient estimation of average treatment effects using the estimated propensity score"
-    (Econometrica 2003), theorem 4, for the influence function of weighted effects.
 
     Examples
     --------

@@ -52,7 +52,7 @@ class TestRules:
         assert dd.Overlap().keeps(arms).tolist() == [False, True, False]
 
     def test_optimal_of_a_uniform_propensity(self):
-        """Crump et al., corollary 1, in closed form: the mean of 1 / (e (1 - e)) is a difference of log-odds."""
+        """The condition of Crump et al. in closed form: the mean of 1 / (e (1 - e)) is a difference of log-odds."""
 
         def condition(a: float) -> float:
             return 1 / (a * (1 - a)) - 2 * 2 * np.log((1 - a) / a) / (1 - 2 * a)
@@ -96,7 +96,7 @@ class TestRules:
             np.testing.assert_array_equal(np.repeat(rule.keeps(heavy), repeated), rule.keeps(long))
 
     def test_percentiles_trim_the_tails_of_the_other_arm(self):
-        """Stuermer et al.: below the quantile of the treated and above that of the untreated, both go."""
+        """Stürmer et al.: below the quantile of the treated and above that of the untreated, both go."""
         rng = np.random.default_rng(1)
         p = rng.beta(2, 2, 2_000)
         arms = two_arms(p)
