@@ -46,7 +46,7 @@ def from_tables(name: str, value: Any) -> NDArray[Any]:
     import pyarrow.types as pt
 
     schema = value.schema_arrow if hasattr(value, "schema_arrow") else value.schema
-    batches = value.iter_batches(batch_size=BATCH) if hasattr(value, "iter_batches") else _batches(value)
+    batches = _decoded(value) if hasattr(value, "iter_batches") else _batches(value)
     n = n_rows(value)
     if len(schema) == 1 and pt.is_fixed_size_list(schema.types[0]):
         k = schema.types[0].list_size
@@ -58,6 +58,12 @@ def from_tables(name: str, value: Any) -> NDArray[Any]:
                 "numbers, or one column of fixed-size lists."
             )
     return _stacked((_side_by_side(batch.columns) for batch in batches), n, len(schema))
+
+
+def _decoded(file: Any) -> Iterable[Any]:
+    """Yield the batches of a Parquet file, a row group at a time: pyarrow keeps in memory those asked for together."""
+    for group in range(file.num_row_groups):
+        yield from file.iter_batches(batch_size=BATCH, row_groups=[group])
 
 
 def _batches(value: Any) -> Iterable[Any]:
@@ -84,11 +90,14 @@ def _side_by_side(columns: Sequence[Any]) -> NDArray[np.float32]:
 def _stacked(parts: Iterable[NDArray[Any]], n: int, k: int) -> NDArray[np.float32]:
     """Return parts one below the other, in a file where they are large; x may share it, so it is not written to."""
     out = room_for((n, k), True)
-    at = 0
+    at = let_go = 0
     with np.errstate(over="ignore"):  # beyond float32 becomes inf, which counts as missing
         for part in parts:
             out[at : at + len(part)] = part
             at += len(part)
+            if at - let_go >= BATCH:  # what is written stays in the file
+                release(out)
+                let_go = at
     release(out)
     out.flags.writeable = False
     return out

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from deepdml.design.mapped import release
 from deepdml.learn.backbones import Backbone, build
 from deepdml.learn.candidates import Basis, BasisFit, Features
 from deepdml.learn.crossfit import Repetition
@@ -187,7 +188,10 @@ def predict_theta(nets: TrainedNets, x: NDArray[np.float32]) -> NDArray[np.float
     (m, d) array
         Coefficients in the user's units.
     """
-    parts = [_predict(nets, torch.tensor(x[i : i + CHUNK])) for i in range(0, len(x), CHUNK)]
+    parts = []
+    for i in range(0, len(x), CHUNK):
+        parts.append(_predict(nets, torch.tensor(x[i : i + CHUNK])))
+        release(x)  # of a matrix in a file, what was read
     unit = nets.arrays["unit"].astype(np.float64)
     return np.concatenate([p.numpy() for p in parts] or [np.zeros((0, len(unit)))]) @ unit.T
 

@@ -149,6 +149,21 @@ def test_building_takes_a_fraction_of_the_block(tmp_path, formula):
     assert peak < values.nbytes
 
 
+def test_parquet_is_decoded_a_row_group_at_a_time(tmp_path, frame, block, monkeypatch):
+    """pyarrow holds the raw bytes of all row groups that it is asked for together."""
+    pq.write_table(lists(block), tmp_path / "groups.parquet", row_group_size=2_000)
+    asked, whole = [], pq.ParquetFile.iter_batches
+
+    def watched(file, *, batch_size, row_groups):
+        asked.append(row_groups)
+        return whole(file, batch_size=batch_size, row_groups=row_groups)
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", watched)
+    x = build_data("y ~ t | emb", frame, context={"emb": pq.ParquetFile(tmp_path / "groups.parquet")}).x
+    np.testing.assert_array_equal(x, block)
+    assert asked == [[0], [1], [2], [3], [4]]
+
+
 def test_room_is_in_memory_unless_it_is_needed(monkeypatch):
     assert not is_mapped(room_for((10, 10), False))
     monkeypatch.setattr(mapped, "LEAST", 500)

@@ -104,6 +104,15 @@ def test_chunks_change_nothing(monkeypatch):
     np.testing.assert_allclose(res.predict(new, which="theta"), whole, rtol=1e-5)  # single precision, other batches
 
 
+def test_what_was_read_of_a_file_is_let_go_chunk_by_chunk(monkeypatch):
+    res = dd.fit("y ~ t | x0 + x1", draw(), seed=1, hidden=(4,), epochs=2)
+    let_go = []
+    monkeypatch.setattr("deepdml.learn.prediction.CHUNK", 7)
+    monkeypatch.setattr("deepdml.learn.prediction.release", lambda x: let_go.append(len(x)))
+    res.predict(draw(30, seed=9), which="theta")
+    assert let_go == [30] * 5
+
+
 def test_without_covariates_theta_is_constant():
     res = dd.fit("y ~ t | 1", draw(), seed=1)
     theta = res.predict(draw(10, seed=9), which="theta")
