@@ -194,6 +194,7 @@ def _optimal_bound(arms: Arms) -> float:
     left out, which is the condition of Crump et al.; here every c that the sample has is tried.
     """
     order = np.argsort(arms.inverse, kind="stable")
+    order = order[arms.shares[order] > 0]  # rows without weight decide nothing
     g, shares = arms.inverse[order], arms.shares[order]
     bounds = np.cumsum(g * shares) / np.cumsum(shares) ** 2
     last = np.append(g[1:] > g[:-1], True)  # rows of equal g stay or go together

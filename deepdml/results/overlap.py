@@ -135,9 +135,9 @@ def trimming_table(arms: Arms, rules: Sequence[Overlap]) -> pd.DataFrame:
     rows = []
     for rule in rules:
         kept = rule.keeps(arms)
-        h = shares * (1 / g if rule.rule == "weights" else kept)
-        total = h.sum()
-        bound = (h**2 / shares * g).sum() / total**2 if total else np.nan
+        h = 1 / g if rule.rule == "weights" else kept
+        total = (shares * h).sum()
+        bound = (shares * h**2 * g).sum() / total**2 if total else np.nan
         counts = {name: int((kept & at).sum()) for name, at in zip(arms.names, arms.at_level.T, strict=True)}
         smallest = float(arms.values[kept].min()) if kept.any() else np.nan
         relative = float(np.sqrt(bound / (shares * g).sum()))

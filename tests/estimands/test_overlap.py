@@ -21,6 +21,7 @@ from deepdml.estimands import Arms, AverageCoefficient
 from deepdml.families import Gaussian
 from deepdml.learn.influence import DiscreteLaw, FitRecord, Influence
 from deepdml.results import Results, make_results
+from deepdml.results.overlap import trimming_table
 from deepdml.results.recipe import plain
 
 EXACT = {"rtol": 1e-9, "atol": 1e-9}  # the same sums in another order
@@ -88,12 +89,14 @@ class TestRules:
         assert dd.Overlap("optimal").keeps(two_arms(np.linspace(0.3, 0.7, 100))).all()
 
     def test_weights_are_rows(self):
-        p, repeated = np.linspace(0.02, 0.6, 40), np.arange(40) % 3 + 1
+        p, repeated = np.linspace(0.02, 0.6, 40), np.arange(40) % 3
         heavy = two_arms(p, weights=repeated.astype(float))
         t = np.repeat(heavy.at_level, repeated, axis=0)
         long = Arms(heavy.names, np.repeat(heavy.values, repeated, axis=0), t)
         for rule in (dd.Overlap("optimal"), dd.Overlap("percentile", 0.1)):
             np.testing.assert_array_equal(np.repeat(rule.keeps(heavy), repeated), rule.keeps(long))
+        tables = [trimming_table(arms, RULES)["relative se"] for arms in (heavy, long)]
+        np.testing.assert_allclose(*tables, rtol=1e-12)  # the same sums
 
     def test_percentiles_trim_the_tails_of_the_other_arm(self):
         """Stürmer et al.: below the quantile of the treated and above that of the untreated, both go."""
