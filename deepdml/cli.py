@@ -296,7 +296,11 @@ def replicate() -> None:
     "--metadata", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="JSON: title, authors, ..."
 )
 @click.option("--parquet", is_flag=True, help="Keep the data as parquet instead of CSV.")
-@click.option("--hashes", is_flag=True, help="Ask the package index for the hashes of requirements.txt.")
+@click.option(
+    "--hashes/--no-hashes",
+    default=None,
+    help="Hashes in requirements.txt, from pip's index: wait for them, or stay off the network. Default: for a minute.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a package that stands there unchanged.")
 def replicate_write(
     folder: Path,
@@ -304,7 +308,7 @@ def replicate_write(
     fits: tuple[Path, ...],
     metadata: Path | None,
     parquet: bool,
-    hashes: bool,
+    hashes: bool | None,
     overwrite: bool,
 ) -> None:
     """Write to FOLDER a package of the table in DATA and of FITS (files of --save), called Table 1, Table 2, ..."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -20,6 +20,15 @@ from deepdml.results import Results, make_results
 FAMILIES = ("gaussian", "logit", "poisson")
 ROOT3 = np.sqrt(3.0)  # a uniform dose has variance one between minus and plus this
 NODES, MASS = np.polynomial.legendre.leggauss(12)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_package_index() -> Iterator[None]:
+    """No test asks the network for the hashes of a replication package."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PIP_NO_INDEX", "1")
+        patch.delenv("PIP_FIND_LINKS", raising=False)
+        yield
 
 
 def make_record(family: str) -> FitRecord:

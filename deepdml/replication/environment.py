@@ -1,24 +1,19 @@
-"""The computing environment of a package: versions, threads and machine, and requirements that install it again."""
+"""The computing environment of a package: versions, threads and machine."""
 
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import platform
 import re
-import subprocess
-import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from packaging.requirements import Requirement
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUMTHREADS")
-_PIP_SECONDS = 300
-_CPU_WHEELS = "https://download.pytorch.org/whl/"
 
 
 def describe_environment(torch_threads: int, extra: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -78,11 +73,16 @@ def versions(roots: tuple[str, ...]) -> dict[str, str]:
         try:
             distribution = importlib.metadata.distribution(name)
         except importlib.metadata.PackageNotFoundError:
-            continue  # for another platform or Python
+            continue
         found[name] = distribution.version
-        needed = [text for text in distribution.requires or () if "extra ==" not in text]
-        waiting += [re.split(r"[^\w.-]", text.strip(), maxsplit=1)[0] for text in needed]
+        needed = [Requirement(text) for text in distribution.requires or ()]
+        waiting += [r.name for r in needed if r.marker is None or r.marker.evaluate({"extra": ""})]
     return dict(sorted(found.items()))
+
+
+def public(version: str) -> str:
+    """Return a version without the label of its build: "2.13.0" of "2.13.0+cpu"."""
+    return version.partition("+")[0]
 
 
 def installed(name: str) -> str | None:
@@ -93,62 +93,27 @@ def installed(name: str) -> str | None:
         return None
 
 
-def requirements(packages: Mapping[str, str], wheel: str, wheel_hash: str, hashes: bool) -> tuple[str, str | None]:
-    """Return the text of requirements.txt, and why it has no hashes (None where it has them).
-
-    Parameters
-    ----------
-    packages : dict
-        Versions by name; deepdml comes from `wheel`.
-    wheel, wheel_hash : str
-        Its path in the package and its SHA-256.
-    hashes : bool
-        Whether to ask pip's package index for the hashes of the archives; nothing else here uses the network.
-    """
-    pins = {name: version for name, version in packages.items() if name != "deepdml"}
-    builds = {version.partition("+")[2] for version in pins.values() if "+" in version}
-    sources = [f"--extra-index-url {_CPU_WHEELS}{build}" for build in sorted(builds) if re.match(r"cpu$|cu\d+$", build)]
-    known, why = _archive_hashes(pins, sources) if hashes else ({}, "hashes=True was not asked for")
-    lines = [*sources, f"./{wheel}" + (f" --hash=sha256:{wheel_hash}" if known else "")]
-    for name, version in pins.items():
-        lines.append(f"{name}=={version}" + (f" --hash=sha256:{known[name]}" if known else ""))
-    return "\n".join(lines) + "\n", why
-
-
-def _archive_hashes(pins: Mapping[str, str], sources: list[str]) -> tuple[dict[str, str], str | None]:
-    """Return the hash of the archive that pip would install for each pin, or why it cannot say."""
-    with tempfile.TemporaryDirectory() as name:
-        wanted, report = Path(name) / "pins.txt", Path(name) / "report.json"
-        wanted.write_text("\n".join([*sources, *(f"{k}=={v}" for k, v in pins.items())]), encoding="utf-8")
-        command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--no-deps", "--quiet"]
-        command += ["--retries", "1", "--timeout", "10", "--report", str(report), "-r", str(wanted)]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_PIP_SECONDS, check=False)
-        except subprocess.TimeoutExpired:
-            return {}, f"pip did not answer within {_PIP_SECONDS} seconds"
-        if done.returncode or not report.is_file():
-            last = [line for line in done.stderr.splitlines() if line.startswith("ERROR")][-1:]
-            return {}, f"pip could not find every package ({' '.join(last)[:200] or 'no message'})"
-        items = json.loads(report.read_text(encoding="utf-8"))["install"]
-    found = {
-        normal(item["metadata"]["name"]): item["download_info"].get("archive_info", {}).get("hashes", {}).get("sha256")
-        for item in items
-    }
-    lacking = [name for name in pins if not found.get(name)]
-    return ({}, f"the index gives no hash for {', '.join(lacking)}") if lacking else (found, None)
-
-
 def version_changes(recorded: Mapping[str, Any]) -> list[str]:
-    """Return one sentence for each package, and Python, that is not the one of a package's environment."""
+    """Return one sentence for each package, and Python, of another version than in a package's environment."""
     changes = []
     ours, theirs = (".".join(v.split(".")[:2]) for v in (platform.python_version(), recorded["python"]))
     if ours != theirs:
         changes.append(f"Python {theirs} was used, {ours} is running")
     for name, version in recorded["packages"].items():
         now = installed(name)
-        if now != version:
+        if now is None or public(now) != public(version):
             changes.append(f"{name} {version} was used, " + (f"{now} is installed" if now else "none is installed"))
     return changes
+
+
+def other_builds(recorded: Mapping[str, Any]) -> list[str]:
+    """Return one phrase for each package that is here in another build of the recorded version."""
+    found = {name: (version, installed(name)) for name, version in recorded["packages"].items()}
+    return [
+        f"{name} {now} for {version}"
+        for name, (version, now) in found.items()
+        if now and now != version and public(now) == public(version)
+    ]
 
 
 def same_machine(recorded: Mapping[str, Any]) -> bool:
@@ -160,4 +125,5 @@ def same_machine(recorded: Mapping[str, Any]) -> bool:
         "os": f"{platform.system()} {platform.release()}",
         "threads in the environment": {name: os.environ[name] for name in THREADS if name in os.environ},
     }
-    return all(recorded[key] == value for key, value in here.items()) and not version_changes(recorded)
+    software = [*version_changes(recorded), *other_builds(recorded)]
+    return all(recorded[key] == value for key, value in here.items()) and not software

@@ -9,6 +9,7 @@ from deepdml.errors import DataError
 
 MANIFEST = "MANIFEST.sha256"
 OUTPUT = "output"  # where the master script writes; never a part of the package
+_LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # what looking at a folder leaves on a Mac and on Windows
 
 
 def sha256(path: Path) -> str:
@@ -18,9 +19,9 @@ def sha256(path: Path) -> str:
 
 
 def files_of(folder: Path) -> list[str]:
-    """Return the files of a package, relative and with forward slashes; without the manifest and what runs leave."""
+    """Return the files of a package, relative and with forward slashes; without the manifest and what use leaves."""
     found = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file() or path.is_symlink()]
-    passing = {p for p in found if p.parts[0] in (MANIFEST, OUTPUT) or "__pycache__" in p.parts}
+    passing = {p for p in found if p.parts[0] in (MANIFEST, OUTPUT) or {"__pycache__", *_LITTER} & {*p.parts}}
     return sorted(p.as_posix() for p in found if p not in passing)
 
 

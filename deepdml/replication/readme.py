@@ -14,6 +14,7 @@ from deepdml.embed.cards import Card
 from deepdml.replication.exhibits import Exhibit
 from deepdml.replication.metadata import DataSource, Metadata
 from deepdml.replication.rawdata import ENCODERS
+from deepdml.replication.requirements import FILE, PLAIN, Requirements
 from deepdml.replication.rerun import ESTIMATE, STANDARD_ERROR
 from deepdml.replication.script import NAME, Script
 
@@ -43,6 +44,7 @@ class Facts:
     datasets : DataFrame
         The list of data sets.
     environment : dict
+    software : Requirements
     megabytes : float or None
         Peak memory of the process that wrote the package.
     folder : Path
@@ -58,6 +60,7 @@ class Facts:
     script: Script
     datasets: pd.DataFrame
     environment: Mapping[str, Any]
+    software: Requirements
     megabytes: float | None
     folder: Path
     open_points: Sequence[str]
@@ -176,7 +179,7 @@ def _computation(facts: Facts) -> str:
     memory = "unknown" if facts.megabytes is None else f"{facts.megabytes:,.0f} MB"
     return (
         f"### Software Requirements\n\n- {env['implementation']} {env['python']}\n{packages}\n\n"
-        "`requirements.txt` installs them; deepdml itself is the wheel in `software/`.\n\n"
+        f"{_installation(facts)}\n\n"
         "### Controlled Randomness\n\n"
         f"{seeds}\n\nAll randomness of a fit, its folds and the start of its nets included, comes from its seed "
         "through numpy's SeedSequence; nothing reads or sets a global state. The same seed gives the same bits on the "
@@ -189,6 +192,18 @@ def _computation(facts: Facts) -> str:
         f"The code was last run on {env['os']}, {env['machine']}, {env['processor']}, {env['cores']} cores"
         + (f", {env['memory in GB']} GB of memory" if env["memory in GB"] else "")
         + f". Threads of torch: {env['torch threads']}; of the environment: {threads}. BLAS of numpy: {env['blas']}."
+    )
+
+
+def _installation(facts: Facts) -> str:
+    own = f"`{FILE}` installs them; deepdml itself is the wheel in `software/`."
+    if facts.software.hashed is None:
+        return own
+    env = facts.environment
+    python = ".".join(env["python"].split(".")[:2])
+    return (
+        f"{own} It holds the hash of every archive, of {env['implementation']} {python} on {env['os'].split()[0]} "
+        f"{env['machine']}, and pip takes no other. Another system has other archives: `{PLAIN}` has the same versions."
     )
 
 
@@ -212,15 +227,16 @@ def _programs(facts: Facts) -> str:
         "`artefacts/table_*/` or as the exhibit is called: estimates and covariance at full precision (`params.csv`, "
         "`covariance.csv`), the influence values psi (`psi.npy`) and the saved estimates.",
         "`tables/`: the expected tables as text, LaTeX and CSV. `exhibits.csv` maps them to programs.",
-        "`environment.json` and `requirements.txt`: the software; `MANIFEST.sha256`: the hash of every file.",
+        "`environment.json` and the requirements: the software; `MANIFEST.sha256`: the hash of every file.",
     ]
-    licence = facts.metadata.licence or f"MIT, {EMPTY.strip('[]')}"
+    licence = facts.metadata.licence or "MIT, unless the author chooses another"
     return f"{_bullets([*fits, *files])}\n\n### License for Code\n\nSee `LICENSE` ({licence})."
 
 
 def _instructions(facts: Facts) -> str:
     python = ".".join(facts.environment["python"].split(".")[:2])
     threads = "".join(f"{name}={value} " for name, value in facts.environment["threads in the environment"].items())
+    elsewhere = "" if facts.software.hashed is None else f"On another system `{PLAIN}` stands for `{FILE}`.\n"
     return f"""\
 From this folder, with Python {python}:
 
@@ -229,10 +245,12 @@ From this folder, with Python {python}:
     ../environment/bin/deepdml replicate verify .
     {threads}../environment/bin/python {NAME}
 
-(On Windows `../environment/Scripts` stands for `../environment/bin`.) The third line checks every file and rebuilds the
-tables from psi without training; with `--rerun` it trains as the fourth does. The fourth writes below `output/`, in the
-layout of this package, and says of each table whether it is the same. `sha256sum -c MANIFEST.sha256` checks the files
-alone."""
+On Windows `../environment/Scripts` stands for `../environment/bin`.
+{elsewhere}
+The third line checks every file and rebuilds the tables from psi without training; with `--rerun` it trains as the
+fourth does. Each failure is one line that begins with `Error`, and the exit code is then 1. The fourth writes below
+`output/`, in the layout of this package, and says of each table whether it is the same. `sha256sum -c MANIFEST.sha256`
+checks the files alone."""
 
 
 def _tables(facts: Facts) -> str:

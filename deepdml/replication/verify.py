@@ -10,7 +10,7 @@ from typing import Any
 
 from deepdml.errors import DataError, DeepDMLError
 from deepdml.replication.artefacts import ARTEFACTS, TABLES, rebuild
-from deepdml.replication.environment import version_changes
+from deepdml.replication.environment import other_builds, version_changes
 from deepdml.replication.manifest import MANIFEST, check_files, read_manifest, sha256
 from deepdml.replication.rerun import ESTIMATE, STANDARD_ERROR, rerun_script
 from deepdml.replication.script import NAME
@@ -79,7 +79,7 @@ def verify(folder: str | Path, *, rerun: bool = False) -> Verification:
         tables = _check_tables(folder, config, set(wrong))
         checks += [] if tables else [f"{len(config['exhibits'])} table(s) follow from psi at full precision"]
         versions = version_changes(environment)
-        checks += [] if versions else [f"{len(environment['packages'])} packages have the recorded versions"]
+        checks += [] if versions else [_versions_found(environment)]
         failures += [*tables, *versions]
     if rerun and wrong:
         failures.append("the master script was not run: its files are not those of the package")
@@ -87,6 +87,13 @@ def verify(folder: str | Path, *, rerun: bool = False) -> Verification:
         again, passed = _check_rerun(folder)
         failures, checks = failures + again, checks + passed
     return Verification(tuple(failures), tuple(checks))
+
+
+def _versions_found(environment: dict[str, Any]) -> str:
+    builds = other_builds(environment)
+    return f"{len(environment['packages'])} packages have the recorded versions" + (
+        f"; of them in another build, with which the last bits differ: {', '.join(builds)}" if builds else ""
+    )
 
 
 def _read(folder: Path, name: str) -> dict[str, Any]:

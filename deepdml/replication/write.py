@@ -20,7 +20,7 @@ from deepdml.errors import DataError, OptionError, list_rows, unknown_option
 from deepdml.model import DeepDML
 from deepdml.replication.artefacts import psi_file, results_file, write_exhibit, write_fit
 from deepdml.replication.codebook import codebook
-from deepdml.replication.environment import describe_environment, requirements
+from deepdml.replication.environment import describe_environment
 from deepdml.replication.exhibits import Exhibit, arrange
 from deepdml.replication.frontmatter import citation_text, licence_text
 from deepdml.replication.lint import lint
@@ -28,11 +28,12 @@ from deepdml.replication.manifest import MANIFEST, check_files, sha256, write_ma
 from deepdml.replication.metadata import Metadata, as_metadata, to_fill
 from deepdml.replication.rawdata import ARRAYS, ENCODERS, Format, RawData, collect_data, read_data, write_data
 from deepdml.replication.readme import Facts, exhibit_map, readme_text
+from deepdml.replication.requirements import make_requirements
 from deepdml.replication.rerun import peak_memory
 from deepdml.replication.script import NAME, Script, is_code, write_script
 from deepdml.replication.software import write_wheel
 from deepdml.replication.verify import FORMAT, VERSION
-from deepdml.results.fit import Fit
+from deepdml.results.fit import Fit, covariates_hash
 from deepdml.results.recipe import Recipe
 
 
@@ -44,7 +45,7 @@ def write_package(
     metadata: object = None,
     context: Mapping[str, Any] | None = None,
     form: Format = "csv",
-    hashes: bool = False,
+    hashes: bool | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write a folder from which a data editor reruns a paper's tables.
@@ -63,9 +64,10 @@ def write_package(
         Arrays and functions the formulas name; by default those of the model.
     form : {"csv", "parquet"}
         Of the data file; parquet needs pyarrow, is smaller, and keeps more types.
-    hashes : bool
-        Whether requirements.txt gets the hashes of archives, from the package index pip is configured for. Without, it
-        holds exact versions, and nothing uses the network.
+    hashes : bool, optional
+        Whether requirements.txt gets the hashes of archives, from the package index pip is configured for. By default
+        pip has a minute; where it cannot answer there are exact versions alone, and the README says why. True gives
+        it half an hour, in which a pip before 26 downloads all of them. With False nothing uses the network.
     overwrite : bool
         Whether a package that stands there, unchanged, is replaced. Anything else is never removed.
 
@@ -88,7 +90,7 @@ def write_package(
     >>> jobs = simulate.wages(n=500, seed=1).data
     >>> res = deepdml.fit("log_wage ~ experience | emb_*", jobs, learner="net", epochs=2, seed=1)
     >>> with tempfile.TemporaryDirectory() as parent:
-    ...     folder = replication.write_package(f"{parent}/package", {"Table 1": res})
+    ...     folder = replication.write_package(f"{parent}/package", {"Table 1": res}, hashes=False)
     ...     replication.verify(folder).ok
     True
     """
@@ -146,7 +148,7 @@ def _fill(
     context: Mapping[str, Any],
     metadata: Metadata,
     form: Format,
-    hashes: bool,
+    hashes: bool | None,
 ) -> None:
     """Write every file of a package into an empty folder."""
     script = write_script(exhibits, raw, context)
@@ -166,14 +168,16 @@ def _fill(
     environment = describe_environment(max(e.results._fit.record.threads for e in exhibits), extra)
     _write_json(folder / "environment.json", environment)
     wheel = write_wheel(folder)
-    text, why = requirements(environment["packages"], wheel, sha256(folder / wheel), hashes)
-    _write_text(folder / "requirements.txt", text)
-    if why:
-        points.append(f"requirements.txt holds exact versions without hashes of the archives: {why}.")
+    software = make_requirements(environment["packages"], wheel, sha256(folder / wheel), hashes)
+    software.write(folder)
+    if software.why:
+        points.append(f"requirements.txt holds exact versions without hashes of the archives: {software.why}.")
     _write_text(folder / "LICENSE", licence_text(metadata))
     _write_text(folder / "CITATION.cff", citation_text(metadata))
     points += [f"{finding}." for finding in lint(folder)]
-    facts = Facts(metadata, exhibits, script, datasets, environment, peak_memory(), folder, points, raw.encoders)
+    facts = Facts(
+        metadata, exhibits, script, datasets, environment, software, peak_memory(), folder, points, raw.encoders
+    )
     _write_text(folder / "README.md", readme_text(facts))
     write_manifest(folder)
 
@@ -240,12 +244,16 @@ def _check_data(folder: Path, recipe: Recipe, fit: Fit, code: Mapping[str, Any],
     pairs |= {} if rows.x is None else {"covariates": (built.x, rows.x)}
     for what, (ours, theirs) in pairs.items():
         if ours.shape != theirs.shape or not np.array_equal(ours, theirs):
-            hint = " (form='parquet' keeps types that a CSV file loses)" if form == "csv" else ""
-            raise DataError(
-                f"the data give other {what} than the fit had: {_difference(ours, theirs, built)}. Pass the table that "
-                f"was given to fit, unchanged{hint}."
-            )
+            raise _other_data(f"{what} than the fit had: {_difference(ours, theirs, built)}", form)
+    # a file of an older version does not say which covariates it had
+    if rows.x is None and rows.x_sha256 not in (None, covariates_hash(built.x)):
+        raise _other_data("covariates than the fit had, as their hash says", form)
     return built
+
+
+def _other_data(what: str, form: Format) -> DataError:
+    hint = " (form='parquet' keeps types that a CSV file loses)" if form == "csv" else ""
+    return DataError(f"the data give other {what}. Pass the table that was given to fit, unchanged{hint}.")
 
 
 def _resolved(value: Any, recipe: Recipe) -> Any:

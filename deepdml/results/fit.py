@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,8 @@ class Rows:
         Fold of each row in each repetition; of several fits together, those of all of them.
     repetitions : tuple of Influence
         The cross-fitted pieces of each repetition; empty for several fits together.
+    x_sha256 : str or None
+        The hash of the covariates of a loaded fit; None in files of older versions, and where there is `x`.
     """
 
     y: Float
@@ -58,6 +61,7 @@ class Rows:
     index: NDArray[Any]
     folds: Codes
     repetitions: tuple[Influence, ...]
+    x_sha256: str | None = None
 
     def __post_init__(self) -> None:
         n = len(self.t)
@@ -75,10 +79,23 @@ class Rows:
             if shapes != ((n, width), (n, width), (n, width, width)):
                 raise DataError(f"theta, score and lambda_inverse have shapes {shapes}, which don't fit {n:,} rows")
 
+    def hash_covariates(self) -> str | None:
+        """Return what tells these covariates from others, also after loading; None where a file does not say."""
+        return self.x_sha256 if self.x is None else covariates_hash(self.x)
+
     @property
     def theta(self) -> Float:
         """Coefficients of each row, the mean over repetitions: (n, d)."""
         return np.asarray(np.mean([piece.theta for piece in self.repetitions], axis=0))
+
+
+def covariates_hash(x: NDArray[np.float32]) -> str:
+    """Return the SHA-256 of the bytes of covariates (n, p), read in pieces, for they may lie in a file."""
+    digest = hashlib.sha256()
+    step = max(1, 2**22 // max(1, x.shape[1]))
+    for start in range(0, len(x), step):
+        digest.update(np.ascontiguousarray(x[start : start + step]))
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

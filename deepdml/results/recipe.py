@@ -170,7 +170,7 @@ class Recorded:
         exhibits: Mapping[str, Results] | None = None,
         context: Mapping[str, Any] | None = None,
         form: Literal["csv", "parquet"] = "csv",
-        hashes: bool = False,
+        hashes: bool | None = None,
         overwrite: bool = False,
     ) -> Path:
         """Write a folder from which a data editor reruns these results: data, program, environment, tables, README.
@@ -190,8 +190,9 @@ class Recorded:
             Arrays and functions the formula names, after loading.
         form : {"csv", "parquet"}
             Of the data file.
-        hashes : bool
-            Whether requirements.txt gets the hashes of archives, for which pip asks its package index.
+        hashes : bool, optional
+            Whether requirements.txt gets the hashes of archives, for which pip asks its package index. By default it
+            has a minute to answer; True gives it longer, and with False nothing uses the network.
         overwrite : bool
             Whether an unchanged package in `folder` is replaced.
 

@@ -1,8 +1,8 @@
 """Saved Results: a zip of JSON, npy and safetensors that other programs can read too.
 
 ``meta.json`` holds names, formula, record and settings; ``arrays/*.npy`` the arrays; ``nets.safetensors`` the trained
-nets. Reading never unpickles, so a file cannot run code. Covariates are left out: they may be huge, and no number of
-a Results needs them.
+nets. Reading never unpickles, so a file cannot run code. Of covariates there is the hash alone: they may be huge, and
+no number of a Results needs them.
 """
 
 from __future__ import annotations
@@ -209,6 +209,7 @@ def _describe(fit: Fit, estimand: Estimand, estimates: Estimates) -> tuple[dict[
         if spec.space is not None:
             arrays["coordinates"] = spec.space.coordinates
             meta["space"] = {key: getattr(spec.space, key) for key in ("cutoff", "kernel", "metric")}
+        meta["x_sha256"] = fit.rows.hash_covariates()
         meta["laws"] = [_law_kind(piece.law) for piece in fit.rows.repetitions]
         if fit.rows.index.dtype.kind in "iufbUM":
             arrays["index"] = fit.rows.index
@@ -316,7 +317,7 @@ def _rows(meta: dict[str, Any], arrays: Arrays) -> Rows:
         pieces.append(Influence(**held, law=law, noise=arrays.get(f"{r}/noise")))
     index = arrays["index"] if meta["index"] is None else plain.labels(meta["index"])
     found: dict[str, Any] = {name: arrays.get(name) for name in _ROW_ARRAYS}
-    return Rows(**found, x=None, index=index, repetitions=tuple(pieces))
+    return Rows(**found, x=None, index=index, repetitions=tuple(pieces), x_sha256=meta.get("x_sha256"))
 
 
 def _law(cls: type[DiscreteLaw] | type[LocationScaleLaw], arrays: Arrays, r: int) -> TreatmentLaw:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 import deepdml as dd
+from deepdml.replication import requirements
 from deepdml.replication.manifest import write_manifest
 
 METADATA = {
@@ -32,6 +33,14 @@ METADATA = {
     "date": "2026-01-31",
     "contact": "the corresponding author",
 }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def silent_pip() -> Iterator[None]:
+    """Spare every package the start of pip, which has no index here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(requirements, "_ask_pip", lambda pins, sources, seconds: ({}, "pip was not started"))
+        yield
 
 
 def survey(n: int = 300, seed: int = 0) -> pd.DataFrame:

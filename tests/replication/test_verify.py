@@ -128,6 +128,19 @@ def test_other_versions(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
+def test_another_build_is_the_same_version(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded = json.loads((package / "environment.json").read_text())
+    version = recorded["packages"]["torch"]
+    installed = environment.installed
+    monkeypatch.setattr(environment, "installed", lambda n: f"{version}.other" if n == "torch" else installed(n))
+    assert not environment.same_machine(recorded)
+    if "+" not in version:
+        monkeypatch.setattr(environment, "installed", lambda n: f"{version}+cu1" if n == "torch" else installed(n))
+    found = replication.verify(package)
+    assert found.ok
+    assert f"for {version}" in found.checks[-1]
+
+
 def test_what_is_no_package(tmp_path: Path, package: Path) -> None:
     with pytest.raises(DataError, match="is not a replication package"):
         replication.verify(tmp_path)

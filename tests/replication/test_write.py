@@ -17,7 +17,6 @@ import torch
 import deepdml as dd
 from deepdml import replication
 from deepdml.errors import DataError, OptionError
-from deepdml.replication import environment
 from deepdml.replication.manifest import files_of
 from deepdml.replication.rawdata import EXACT
 
@@ -118,7 +117,7 @@ def test_the_readme_follows_the_template_and_says_what_is_known(original: Path, 
     assert f"(fit_1: {res._fit.record.seed})" in text
     assert "[to be filled by the author]" not in text
     assert todo(original).strip().splitlines() == [
-        "- requirements.txt holds exact versions without hashes of the archives: hashes=True was not asked for."
+        "- requirements.txt holds exact versions without hashes of the archives: pip was not started."
     ]
     lines = (original / "run.py").read_text().splitlines()
     seed = int(re.search(r"set at line (\d+) of `run.py`", text)[1])
@@ -191,39 +190,6 @@ def test_the_environment_names_every_requirement(original: Path) -> None:
     assert "deepdml==" not in pins
 
 
-def fake_pip(code: int, install: list[dict[str, object]] | None, stderr: str = "") -> Callable[..., object]:
-    def run(command: list[str], **_: object) -> object:
-        if install is not None:
-            Path(command[command.index("--report") + 1]).write_text(json.dumps({"install": install}))
-        return type("Done", (), {"returncode": code, "stderr": stderr})
-
-    return run
-
-
-def test_hashes_come_from_the_index(monkeypatch: pytest.MonkeyPatch) -> None:
-    def item(name: str) -> dict[str, object]:
-        return {"metadata": {"name": name}, "download_info": {"archive_info": {"hashes": {"sha256": f"<{name}>"}}}}
-
-    pins = {"deepdml": "0.1.0", "numpy": "2.0", "typing-extensions": "4.0", "torch": "2.13.0+cpu"}
-    found = [item(name) for name in ("numpy", "typing_extensions", "torch")]
-    monkeypatch.setattr(environment.subprocess, "run", fake_pip(0, found))
-    text, why = environment.requirements(pins, "software/d.whl", "abc", hashes=True)
-    assert why is None
-    assert text.splitlines() == [
-        "--extra-index-url https://download.pytorch.org/whl/cpu",
-        "./software/d.whl --hash=sha256:abc",
-        "numpy==2.0 --hash=sha256:<numpy>",
-        "typing-extensions==4.0 --hash=sha256:<typing_extensions>",
-        "torch==2.13.0+cpu --hash=sha256:<torch>",
-    ]
-    monkeypatch.setattr(environment.subprocess, "run", fake_pip(0, found[:2]))
-    text, why = environment.requirements(pins, "software/d.whl", "abc", hashes=True)
-    assert "--hash" not in text
-    assert why == "the index gives no hash for torch"
-    monkeypatch.setattr(environment.subprocess, "run", fake_pip(1, None, "x\nERROR: No matching distribution"))
-    assert "No matching distribution" in environment.requirements(pins, "d.whl", "abc", hashes=True)[1]
-
-
 # What is refused
 
 
@@ -264,6 +230,15 @@ def test_other_data_than_those_of_the_fit(
     with pytest.raises(DataError, match=message):
         res.replication_package(tmp_path / "package", change(frame))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_other_covariates_than_those_of_a_loaded_fit(res: dd.Results, frame: pd.DataFrame, tmp_path: Path) -> None:
+    res.save(tmp_path / "fit.deepdml")
+    loaded = dd.load(tmp_path / "fit.deepdml")
+    with pytest.raises(DataError, match="other covariates than the fit had, as their hash says"):
+        loaded.replication_package(tmp_path / "package", frame.assign(x_0=frame["x_1"]))
+    loaded.save(tmp_path / "again.deepdml")
+    assert dd.load(tmp_path / "again.deepdml")._fit.rows.x_sha256 == res._fit.rows.hash_covariates()
 
 
 def test_a_folder_that_stands_there(res: dd.Results, package: Path, tmp_path: Path) -> None:
