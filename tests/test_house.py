@@ -54,6 +54,13 @@ def test_import_leaves_torch_alone(module: str) -> None:
     assert in_new_process(f"import sys, {module}; print('torch' in sys.modules)") == "False"
 
 
+def test_bits_do_not_depend_on_whether_opt_einsum_is_installed() -> None:
+    """Torch asks it for an order where a product has more than two factors."""
+    equations = [e for module in MODULES for e in re.findall(r'torch\.einsum\(\s*"([^"]+)"', module.read_text())]
+    assert len(equations) > 5
+    assert [equation for equation in equations if equation.count(",") > 1] == []
+
+
 # what a fit of few rows warns of is tested elsewhere
 @pytest.mark.filterwarnings("ignore::deepdml.errors.DeepDMLWarning")
 def test_loading_a_saved_fit_leaves_torch_alone(tmp_path: Path) -> None:

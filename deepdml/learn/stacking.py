@@ -112,7 +112,8 @@ def simplex_weights(task: Task, predictions: list[Tensor], rows: Tensor) -> Tens
     for _ in range(1 if task.quadratic else WEIGHT_STEPS):
         gradient, curvature = task.derivatives(torch.einsum("c,cmo->mo", weights, stacked), rows)
         g = torch.einsum("cmo,mo->c", stacked, gradient) / len(rows)
-        h = torch.einsum("cmo,mor,dmr->cd", stacked, curvature, stacked) / len(rows)
+        # two products of two, for torch reorders one of three where opt_einsum happens to be installed
+        h = torch.einsum("cmr,dmr->cd", torch.einsum("cmo,mor->cmr", stacked, curvature), stacked) / len(rows)
         new = _simplex_minimum(h.cpu().numpy(), (g - h @ weights).cpu().numpy())
         change = float(np.abs(new - weights.cpu().numpy()).max())
         weights = torch.from_numpy(new).to(stacked.device)
