@@ -16,7 +16,6 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 BENCH  := $(VENV)/.installed-bench
-DOCS   := $(VENV)/.installed-docs
 
 # Pins what we install and, in the second, what builds us; pip before 25.3 reads the first for both.
 export PIP_CONSTRAINT       := $(CURDIR)/constraints.txt
@@ -57,7 +56,7 @@ ablation: $(STAMP)
 	$(BIN)/python tests/benchmarks/bench_ablation.py
 
 # the variable silences the notice that the theme ends in 2027, which is no warning of the build
-docs: $(DOCS)
+docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file .mkdocs.yml
 
 clean:
@@ -73,8 +72,4 @@ $(STAMP): pyproject.toml constraints.txt
 
 $(BENCH): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev,bench]"
-	@touch $@
-
-$(DOCS): $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[docs]"
 	@touch $@

@@ -98,7 +98,8 @@ def test_maketables_beside_pyfixest(results: Results) -> None:
 
 
 def test_marginaleffects(arm_results: Results) -> None:
-    marginaleffects = pytest.importorskip("marginaleffects")
+    import marginaleffects
+
     b, c = "C(arm)[T.b]", "C(arm)[T.c]"
     table = marginaleffects.hypotheses(arm_results)
     np.testing.assert_array_equal(table["term"].to_list(), list(arm_results.params.index))
@@ -122,7 +123,6 @@ def test_marginaleffects(arm_results: Results) -> None:
 
 @pytest.mark.parametrize("order", ["before", "after"])
 def test_marginaleffects_may_be_imported_before_or_after(order: str) -> None:
-    pytest.importorskip("marginaleffects")
     imports = ["import marginaleffects.classes.model as model", "from deepdml.results import Results"]
     code = "; ".join(
         [*(imports if order == "before" else imports[::-1]), "print(issubclass(Results, model.ModelAbstract))"]
