@@ -234,7 +234,7 @@ def _skill_check(name: Any, row: pd.Series) -> Check:
     skill, beside = float(row["skill"]), float(row["skill_vs_linear"])
     if pd.isna(skill):
         return Check(f"fit of the {name}", "", "There is nothing to explain: a constant has no excess loss.", False)
-    figure = f"{skill:.0%} of a constant's excess loss removed"
+    figure = f"{max(skill, 0.0):.0%} of a constant's excess loss removed"
     if skill <= 0:
         reading = "No better out of fold than a constant: little depends on the covariates, or it was not learned."
     elif beside > 0:

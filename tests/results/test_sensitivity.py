@@ -291,6 +291,11 @@ def test_figure(tmp_path: Path) -> None:
     at_null = ax.collections[1].get_paths()[0].vertices
     nearest = at_null[np.abs(at_null[:, 0] - at_null[:, 1]).argmin()]
     np.testing.assert_allclose(nearest, values["rv"], atol=0.01)
+    # a benchmark beyond the axes stands on their edge and says where it would be
+    strength = long.sensitivity(benchmark={"A": short}).benchmarks.loc["A", "cf_y"]["t"]
+    beyond = long.plot_sensitivity("t", benchmark={"A": short}, limit=strength / 2)
+    assert f"A (cf_y {strength:.2g}" in " ".join(text.get_text() for text in beyond.texts)
+    assert max(line.get_ydata().max() for line in beyond.lines) == strength / 2
     new = long.plot_sensitivity("t", confidence=True, limit=0.5)
     assert new is not ax
     assert "confidence bound" in new.get_title()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Float = NDArray[np.float64]
 
 _LEVEL = re.compile(r"(?P<of>[^\[\]]+)\[(T\.)?(?P<level>.+)\]")
+_CATEGORY = re.compile(r"C\(\s*(?P<variable>[^,()]+?)\s*(,.*)?\)")  # C(arm), C(arm, Treatment("none"))
 
 SPREAD = 0.6  # share of a name's row over which the models are spread
 
@@ -83,7 +84,7 @@ def split_names(names: Sequence[str]) -> tuple[str, list[str]]:
     Examples
     --------
     >>> split_names(["C(arm)[T.b]", "C(arm)[T.c]"])
-    ('C(arm)', ['b', 'c'])
+    ('arm', ['b', 'c'])
     >>> split_names(["C(arm)[T.b]", "price"])
     ('', ['C(arm)[T.b]', 'price'])
     """
@@ -91,7 +92,9 @@ def split_names(names: Sequence[str]) -> tuple[str, list[str]]:
     found = [(part["of"], part["level"]) for part in parts if part is not None]
     if len(names) < 2 or len(found) < len(names) or len({of for of, _ in found}) > 1:
         return "", list(names)
-    return found[0][0], [level for _, level in found]
+    of = found[0][0]
+    category = _CATEGORY.fullmatch(of)
+    return category["variable"] if category else of, [level for _, level in found]
 
 
 def draw_calibration(

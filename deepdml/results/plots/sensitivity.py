@@ -60,8 +60,7 @@ def draw_sensitivity(
         ax.plot(0.0, 0.0, "o", color=COLORS[0], clip_on=False)
         ax.annotate(f"{values[0, 0]:.3g}", (0.0, 0.0), (5, 5), textcoords="offset points", fontsize=7, color=COLORS[0])
         for label, row in points.iterrows():
-            ax.plot(row["cf_d"], row["cf_y"], "D", color="black", markersize=4)
-            ax.annotate(literal(str(label)), (row["cf_d"], row["cf_y"]), (4, 4), textcoords="offset points")
+            _draw_benchmark(ax, str(label), float(row["cf_d"]), float(row["cf_y"]), limit)
         ax.set_xlim(0.0, limit)
         ax.set_ylim(0.0, limit)
         side = "lower" if above else "upper"
@@ -72,8 +71,25 @@ def draw_sensitivity(
     return ax
 
 
+def _draw_benchmark(ax: Axes, label: str, cf_d: float, cf_y: float, limit: float) -> None:
+    """Draw a benchmark; one beyond the axes as an empty mark on their edge, with the strengths that lie outside."""
+    outside = {name: value for name, value in (("cf_d", cf_d), ("cf_y", cf_y)) if value > limit}
+    at = (min(cf_d, limit), min(cf_y, limit))
+    ax.plot(*at, "D", color="black", markersize=4, markerfacecolor="white" if outside else "black", clip_on=False)
+    text = literal(label) + (f" ({', '.join(f'{name} {value:.2g}' for name, value in outside.items())})" * bool(outside))
+    right, top = (part > 0.7 * limit for part in at)
+    ax.annotate(
+        text,
+        at,
+        (-5 if right else 5, -5 if top else 5),
+        textcoords="offset points",
+        ha="right" if right else "left",
+        va="top" if top else "bottom",
+    )
+
+
 def _limit(found: Sensitivity, j: int, limit: float | None) -> float:
-    """Return the length of the axes: as given, or a little beyond the robustness value and the benchmarks."""
+    """Return the length of the axes: as given, or a little beyond the robustness value and benchmarks that fit."""
     if limit is not None:
         if not 0 < limit < 1:
             raise OptionError(f"limit={limit!r}; a strength is above 0 and below 1.")
@@ -81,5 +97,6 @@ def _limit(found: Sensitivity, j: int, limit: float | None) -> float:
     reach = float(found.robustness_values["rv"].iloc[j])
     if len(found.benchmarks):
         ours = found.benchmarks.xs(found.labels[j], level="estimate")
-        reach = max(reach, float(ours[["cf_y", "cf_d"]].to_numpy().max()))
+        strengths = ours[["cf_y", "cf_d"]].to_numpy()
+        reach = max(reach, float(strengths[strengths < MOST].max(initial=0.0)))
     return min(MOST, max(LEAST, 1.3 * reach))

@@ -54,6 +54,7 @@ def word(table: Table) -> Any:
         rgroup_sep="t",
     )
     document: Any = made.make(type="docx", docx_style={"notes_align": "left"})
+    _number_caption(document)
     for heading in headings:
         cells = document.tables[0].rows[len(levels) + heading].cells
         merged = cells[0].merge(cells[-1])
@@ -63,3 +64,18 @@ def word(table: Table) -> Any:
         for run in merged.paragraphs[0].runs:
             run.italic = True
     return document
+
+
+def _number_caption(document: Any) -> None:
+    """Give the field of the caption the result "1" in black: Word shows none until it is told to update fields."""
+    from docx.oxml import OxmlElement
+    from docx.oxml.ns import qn
+    from docx.shared import RGBColor
+
+    for code in document.element.body.iter(qn("w:instrText")):
+        separator, result = OxmlElement("w:fldChar"), OxmlElement("w:t")
+        separator.set(qn("w:fldCharType"), "separate")
+        result.text = "1"
+        code.addnext(separator)
+        separator.addnext(result)
+        document.styles["Caption"].font.color.rgb = RGBColor(0, 0, 0)

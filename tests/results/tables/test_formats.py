@@ -163,7 +163,7 @@ def test_word_opens(table: Table, odd: Any, results: Results, tmp_path: Path) ->
     document = docx.Document(str(path))
     (found,) = document.tables
     rows = [[cell.text for cell in row.cells] for row in found.rows]
-    assert AWKWARD in document.paragraphs[0].text
+    assert document.paragraphs[0].text == f"Table 1: {AWKWARD}"
     assert rows[0] == ["", "<b>OLS", "_net_", "_net_"]
     assert rows[3] == [AWKWARD] * 4  # the title of a panel, merged over all columns
     value, error = results.params["t"], results.bse["t"]
