@@ -148,6 +148,30 @@ def clusters(data: pd.DataFrame, columns: tuple[str, ...]) -> dict[str, Any] | N
     return {"groups": series[0] if len(series) == 1 else pd.concat(series, axis=1)}
 
 
+def covariance_keywords(
+    data: pd.DataFrame,
+    cluster: tuple[str, ...],
+    time: str | None,
+    coordinates: tuple[str, str] | None,
+    cutoff: float | None,
+    maxlags: int | None,
+) -> dict[str, Any] | None:
+    """Return `cov_kwds` from named columns and numbers, or None where nothing was given.
+
+    Raises
+    ------
+    OptionError
+        For a name that is not a column.
+    """
+    given: dict[str, Any] = dict(clusters(data, cluster) or {})
+    if time is not None:
+        given["time"] = _column("--time", data, time)
+    if coordinates is not None:
+        given["coordinates"] = pd.concat([_column("--coordinates", data, name) for name in coordinates], axis=1)
+    given |= {name: value for name, value in (("cutoff", cutoff), ("maxlags", maxlags)) if value is not None}
+    return given or None
+
+
 def _column(option: str, data: pd.DataFrame, name: str) -> pd.Series:
     """Return the column that an option names."""
     if name not in data.columns:
@@ -170,10 +194,12 @@ def _one_line_messages() -> Iterator[None]:
             raise click.ClickException(" ".join(str(error).split())) from error
 
 
-def _check_folder(option: str, path: Path | None) -> None:
+def _check_target(option: str, path: Path | None, overwrite: bool) -> None:
     """Raise before a fit that could not be written after it."""
     if path and not path.parent.is_dir():
         raise OptionError(f"{option} {str(path)!r}: there is no folder {str(path.parent)!r}.")
+    if path and path.exists() and not overwrite:
+        raise OptionError(f"{option} {str(path)!r} exists; choose another name, or replace it with --overwrite.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -189,6 +215,14 @@ def main() -> None:
 @click.option(
     "--cluster", multiple=True, metavar="COLUMN", help="Cluster standard errors and folds; repeat for more ways."
 )
+@click.option(
+    "--cov-type", help="As in Python: HC0, HC1, cluster-crv3, HAC, conley, ...  [default: HC1, with --cluster cluster]"
+)
+@click.option("--time", metavar="COLUMN", help="Column of periods, for HAC, hac-panel and driscoll-kraay.")
+@click.option("--maxlags", type=click.IntRange(min=0), help="Their longest lag.")
+@click.option("--coordinates", nargs=2, metavar="COLUMN COLUMN", help="Latitude and longitude, for conley.")
+@click.option("--cutoff", type=click.FloatRange(min=0), help="Its distance, in kilometres.")
+@click.option("--use-t", is_flag=True, help="Tests and intervals by the t distribution.")
 @click.option("--weights", metavar="COLUMN", help="Column of sampling weights.")
 @click.option(
     "--missing", type=click.Choice(["drop", "raise"]), default="drop", show_default=True, help="Rows with holes."
@@ -207,12 +241,19 @@ def main() -> None:
 @click.option(
     "--save", type=click.Path(dir_okay=False, path_type=Path), help="Keep the fit, for deepdml.load in Python."
 )
+@click.option("--overwrite", is_flag=True, help="Replace files of --out and --save that exist.")
 @click.option("--no-progress", is_flag=True, help="No progress bar.")
 def fit(
     formula: str,
     data: Path,
     family: str,
     cluster: tuple[str, ...],
+    cov_type: str | None,
+    time: str | None,
+    maxlags: int | None,
+    coordinates: tuple[str, str] | None,
+    cutoff: float | None,
+    use_t: bool,
     weights: str | None,
     missing: Literal["drop", "raise"],
     learner: str,
@@ -221,15 +262,16 @@ def fit(
     seed: int | None,
     out: Path | None,
     save: Path | None,
+    overwrite: bool,
     no_progress: bool,
 ) -> None:
     """Fit FORMULA, such as 'wage ~ train | age + emb_*', to the table in DATA (.csv, .parquet, .dta or .feather)."""
     with _one_line_messages():
         write = _choose("table file", out, WRITERS) if out else None
-        _check_folder("--out", out)
-        _check_folder("--save", save)
+        _check_target("--out", out, overwrite)
+        _check_target("--save", save, overwrite)
         frame = read_data(data)
-        cov_kwds = clusters(frame, cluster)
+        cov_kwds = covariance_keywords(frame, cluster, time, coordinates, cutoff, maxlags)
 
         import deepdml
 
@@ -242,8 +284,9 @@ def fit(
             learner=learner,
             n_folds=folds,
             n_rep=reps,
-            cov_type="cluster" if cov_kwds else "HC1",
+            cov_type=cov_type or ("cluster" if cluster else "HC1"),
             cov_kwds=cov_kwds,
+            use_t=use_t,
             seed=seed,
             progress=False if no_progress else None,
         )

@@ -80,6 +80,29 @@ def test_fit_clusters_by_every_named_column(data: pd.DataFrame, tmp_path: Path) 
     assert "cluster" in result.stdout
 
 
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        (["--cov-type", "HAC", "--time", "day", "--maxlags", "2"], "HAC"),
+        (["--cov-type", "cluster-crv3", "--cluster", "firm", "--use-t"], "cluster-crv3"),
+        (["--cov-type", "driscoll-kraay", "--time", "day"], "driscoll-kraay"),
+        (["--cov-type", "conley", "--coordinates", "lat", "lon", "--cutoff", "50"], "conley"),
+    ],
+    ids=lambda options: options[1] if isinstance(options, list) else "",
+)
+def test_fit_takes_every_covariance(data: pd.DataFrame, tmp_path: Path, options: list[str], shown: str) -> None:
+    days = np.arange(len(data))
+    data.assign(day=days, lat=days % 17, lon=days % 19).to_csv(tmp_path / "data.csv", index=False)
+    save = tmp_path / "fit.deepdml"
+    save.touch()
+    command = ["fit", FORMULA, tmp_path / "data.csv", *options, "--learner", "net", "--seed", "1"]
+    result = run(*command, "--save", save, "--overwrite")
+    assert result.exit_code == 0, result.output
+    loaded = deepdml.load(save)
+    assert loaded.cov_type == shown
+    assert loaded.use_t == ("--use-t" in options)
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".dta", ".feather"])
 def test_every_file_type_reads_back(data: pd.DataFrame, tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"data{suffix}"
@@ -126,6 +149,13 @@ def test_clusters_are_one_series_or_a_frame(data: pd.DataFrame) -> None:
         ("data.csv", ["--cluster", "frim"], "Did you mean 'firm'"),
         ("data.csv", ["--family", "logti"], "Did you mean 'logit'"),
         ("data.csv", ["--weights", "absent"], "absent"),
+        ("data.csv", ["--out", "table.tex"], "replace it with --overwrite"),
+        ("data.csv", ["--save", "fit.deepdml"], "replace it with --overwrite"),
+        ("data.csv", ["--time", "frim"], "Did you mean 'firm'"),
+        ("data.csv", ["--coordinates", "x_0", "lon"], "'lon' is not a column"),
+        ("data.csv", ["--cov-type", "HAC"], "needs time"),
+        ("data.csv", ["--cov-type", "HC2"], "unknown cov_type 'HC2'"),
+        ("data.csv", ["--cutoff", "2"], "does not use it; 'conley' do"),
     ],
 )
 def test_refusals_are_one_line_and_exit_code_1(
@@ -133,7 +163,10 @@ def test_refusals_are_one_line_and_exit_code_1(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     data.to_csv(name, index=False)
+    for existing in ("table.tex", "fit.deepdml"):
+        Path(existing).touch()
     assert message in one_line(run("fit", FORMULA, name, *options))
+    assert not Path("table.tex").read_bytes()
 
 
 @pytest.mark.parametrize(("formula", "message"), [("y ~ t", "bar"), ("y ~ t | z_*", "z_\\*"), ("y ~ tt | x_*", "tt")])
