@@ -32,6 +32,17 @@ ARTEFACTS = "artefacts"
 TABLES = "tables"
 FIT = "fit.deepdml"
 
+# where learn.fitting and learn.crossfit spawn each generator, below the repetition
+_USES = {
+    "folds and blocks": (0,),
+    "held-out parts": (1, 0),
+    "nets and trees": (1, 1),
+    "starts of the nets": (1, 1, 0),
+    "batches of the nets": (1, 1, 1),
+    "spread of the treatment": (1, 2),
+    "statistic of held-out residuals": (1, 3),
+}
+
 # Sums of n numbers round differently where another build of numpy adds them in another order, by far less than this
 # share of an estimate's own scale, its value and the standard deviation of psi.
 ROUNDING = 1e-10
@@ -51,9 +62,37 @@ def write_fit(folder: Path, label: str, exhibits: tuple[Exhibit, ...]) -> None:
     folds = pd.DataFrame(rows.folds.T, columns=[f"fold_{r + 1}" for r in range(len(rows.folds))])
     folds.insert(0, "position", rows.rows)
     folds.to_csv(target / "folds.csv", index=False, lineterminator="\n")
+    if fit.record.seed is not None:
+        derived_seeds(fit.record.seed, len(rows.folds)).to_csv(target / "seeds.csv", index=False, lineterminator="\n")
     with zipfile.ZipFile(target / FIT) as archive:
         if "nets.safetensors" in archive.namelist():
             (target / "weights.safetensors").write_bytes(archive.read("nets.safetensors"))
+
+
+def derived_seeds(seed: int, n_rep: int) -> pd.DataFrame:
+    """Return what numpy's SeedSequence makes of the seed of a fit, for each repetition and use of randomness.
+
+    Parameters
+    ----------
+    seed : int
+    n_rep : int
+        Repetitions of the fit.
+
+    Returns
+    -------
+    DataFrame
+        `state` holds the first four words of 32 bits of ``SeedSequence(seed, spawn_key=spawn_key)``. Nets are trained
+        for all folds at once: each takes a word of 64 bits of "starts of the nets" and one of "batches of the nets".
+    """
+    rows = []
+    for r in range(n_rep):
+        for use, key in _USES.items():
+            state = np.random.SeedSequence(seed, spawn_key=(r, *key)).generate_state(4)
+            shown = {
+                name: " ".join(str(v) for v in values) for name, values in (("spawn_key", (r, *key)), ("state", state))
+            }
+            rows.append({"repetition": r + 1, "use": use, **shown})
+    return pd.DataFrame(rows)
 
 
 def _base(fit: Fit) -> Results:

@@ -222,8 +222,8 @@ def _programs(facts: Facts) -> str:
         "`data/`: the raw data, their list and their codebook.",
         "`artefacts/fit_*/`: of each fit `fit.deepdml` (read by `deepdml.load`, without executing anything), and in "
         "forms that other programs read its formula, resolved columns and encoder state (`design.json`), options and "
-        "diagnostics (`record.json`), the fold of every row (`folds.csv`) and the weights of the nets "
-        "(`weights.safetensors`).",
+        "diagnostics (`record.json`), the fold of every row (`folds.csv`), seeds that follow from the one of the fit "
+        "(`seeds.csv`) and the weights of the nets (`weights.safetensors`).",
         "`artefacts/table_*/` or as the exhibit is called: estimates and covariance at full precision (`params.csv`, "
         "`covariance.csv`), the influence values psi (`psi.npy`) and the saved estimates.",
         "`tables/`: the expected tables as text, LaTeX and CSV. `exhibits.csv` maps them to programs.",

@@ -17,6 +17,8 @@ import torch
 import deepdml as dd
 from deepdml import replication
 from deepdml.errors import DataError, OptionError
+from deepdml.learn import crossfit, fitting
+from deepdml.replication.artefacts import derived_seeds
 from deepdml.replication.manifest import files_of
 from deepdml.replication.rawdata import EXACT
 
@@ -84,6 +86,7 @@ def test_the_package_holds_what_an_editor_asks_for(original: Path, res: dd.Resul
         "artefacts/fit_1/design.json",
         "artefacts/fit_1/record.json",
         "artefacts/fit_1/folds.csv",
+        "artefacts/fit_1/seeds.csv",
         "artefacts/fit_1/weights.safetensors",
         "artefacts/table_1/psi.npy",
         *(f"artefacts/table_{j}/{name}.csv" for j in (1, 2, 3) for name in ("params", "covariance")),
@@ -107,6 +110,34 @@ def test_the_package_holds_what_an_editor_asks_for(original: Path, res: dd.Resul
     design = json.loads((original / "artefacts/fit_1/design.json").read_text())
     assert design["x_names"] == list(res._fit.x_names)
     assert (original / "tables/table_1.txt").read_text() == res.summary().as_text() + "\n"
+
+
+def test_seeds_are_those_that_the_fit_drew_with(frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, list[np.random.SeedSequence]] = {"nets and trees": []}
+    learn = crossfit.learn_nuisances
+
+    def watched(setting: object, seeds: np.random.SeedSequence, report: object) -> object:
+        seen["nets and trees"].append(seeds)
+        made = learn(setting, seeds, report)
+        assert seeds.n_children_spawned >= 2  # starts and batches are the first two
+        return made
+
+    drawn = []
+    draw_plan = fitting.draw_plan
+    monkeypatch.setattr(crossfit, "learn_nuisances", watched)
+    monkeypatch.setattr(
+        fitting,
+        "draw_plan",
+        lambda problem, n_folds, rng: drawn.append(rng.bit_generator.seed_seq) or draw_plan(problem, n_folds, rng),
+    )
+    dd.fit("y ~ t | x_*", frame, learner="net", epochs=2, seed=4, n_rep=2, n_jobs=1, progress=False)
+    seen["folds and blocks"] = drawn
+    table = derived_seeds(4, 2).set_index(["use", "repetition"])
+    for use, sequences in seen.items():
+        for repetition, sequence in enumerate(sequences, start=1):
+            row = table.loc[(use, repetition)]
+            assert row["spawn_key"] == " ".join(str(v) for v in sequence.spawn_key)
+            assert row["state"] == " ".join(str(v) for v in sequence.generate_state(4))
 
 
 def test_the_readme_follows_the_template_and_says_what_is_known(original: Path, res: dd.Results) -> None:

@@ -76,7 +76,9 @@ def _draw_benchmark(ax: Axes, label: str, cf_d: float, cf_y: float, limit: float
     outside = {name: value for name, value in (("cf_d", cf_d), ("cf_y", cf_y)) if value > limit}
     at = (min(cf_d, limit), min(cf_y, limit))
     ax.plot(*at, "D", color="black", markersize=4, markerfacecolor="white" if outside else "black", clip_on=False)
-    text = literal(label) + (f" ({', '.join(f'{name} {value:.2g}' for name, value in outside.items())})" * bool(outside))
+    text = literal(label) + (
+        f" ({', '.join(f'{name} {value:.2g}' for name, value in outside.items())})" * bool(outside)
+    )
     right, top = (part > 0.7 * limit for part in at)
     ax.annotate(
         text,
