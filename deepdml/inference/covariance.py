@@ -216,7 +216,7 @@ def _jackknife(data: Contributions) -> CovarianceResult:
     moves = sum_by(codes, data.values, counts[0]) / left[:, None]
     matrix = moves.T @ moves * (1.0 if data.correction is None else (counts[0] - 1.0) / counts[0])
     text = f"Standard errors are clustered by {data.group_names[0]}, by the delete-one-cluster jackknife (CRV3)."
-    return CovarianceResult(matrix, "cluster-crv3", text, counts, tuple(_few_clusters(data.group_names, counts)))
+    return CovarianceResult(matrix, "cluster-crv3", text, counts, tuple(_few_clusters(data.group_names, counts, True)))
 
 
 def _clusters(data: Contributions, cov_type: str) -> tuple[Codes, tuple[int, ...]]:
@@ -234,10 +234,16 @@ def _clusters(data: Contributions, cov_type: str) -> tuple[Codes, tuple[int, ...
     return data.groups, counts
 
 
-def _few_clusters(names: tuple[str, ...], counts: tuple[int, ...]) -> list[str]:
+def _few_clusters(names: tuple[str, ...], counts: tuple[int, ...], jackknife: bool = False) -> list[str]:
+    """Return what to do about few clusters; the jackknife is advised where it was not taken."""
+    trouble = (
+        "normal critical values are too narrow with few clusters. Use use_t=True"
+        if jackknife
+        else "clustered standard errors are too small with few clusters, and normal critical values too narrow. "
+        "Use cov_type='cluster-crv3' with use_t=True"
+    )
     return [
-        f"Only {count} clusters in {name!r}: clustered standard errors are too small with few clusters, and normal "
-        "critical values too narrow. Use cov_type='cluster-crv3' with use_t=True, and compare with bootstrap()."
+        f"Only {count} clusters in {name!r}: {trouble}, and compare with bootstrap()."
         for name, count in zip(names, counts, strict=True)
         if count < FEW_CLUSTERS
     ]

@@ -130,6 +130,10 @@ def test_few_clusters_are_noted() -> None:
     result = covariance(psi, None, "cluster", clusters(120, (8,)), group_names=("state",))
     assert len(result.notes) == 1
     assert "Only 8 clusters in 'state'" in result.notes[0]
+    assert "Use cov_type='cluster-crv3' with use_t=True, and compare with bootstrap()" in result.notes[0]
+    (note,) = covariance(psi, None, "cluster-crv3", clusters(120, (8,)), group_names=("state",)).notes
+    assert "cluster-crv3" not in note
+    assert note.endswith("Use use_t=True, and compare with bootstrap().")
 
 
 @pytest.mark.parametrize("spelling", ["hc0", "Hc1", "CLUSTER"])

@@ -200,6 +200,8 @@ def _read(models: Any, panels: Mapping[str, Sequence[Any]] | None) -> dict[str, 
     given = {"": models} if panels is None else panels
     grid = {title: [None if fit is None else read(fit) for fit in _flat(fits)] for title, fits in given.items()}
     widths = {title: len(columns) for title, columns in grid.items()}
+    if panels is None and not widths[""]:
+        raise OptionError("models is empty; a table needs at least one fit.")
     if len(set(widths.values())) != 1 or not all(widths.values()):
         counts = ", ".join(f"{title!r} has {width}" for title, width in widths.items())
         raise OptionError(

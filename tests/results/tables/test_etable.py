@@ -249,7 +249,7 @@ def test_labels_that_clash_are_refused(arm_results: Results, results: Results) -
     ("options", "message"),
     [
         ({"models": None}, "either models, a list of fits, or panels"),
-        ({"models": []}, "at least one"),
+        ({"models": []}, "models is empty"),
         ({"models": {"a": 1}}, "models is a dict"),
         ({"models": ["y ~ x"]}, "a table needs fits, and 'y ~ x' is none"),
         ({"models": [object()]}, "a object of builtins cannot be read"),
