@@ -94,7 +94,7 @@ def covariates_hash(x: NDArray[np.float32]) -> str:
     digest = hashlib.sha256()
     step = max(1, 2**22 // max(1, x.shape[1]))
     for start in range(0, len(x), step):
-        digest.update(np.ascontiguousarray(x[start : start + step]))
+        digest.update(x[start : start + step].tobytes())
     return digest.hexdigest()
 
 
