@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -58,7 +58,11 @@ DESIGNS: dict[str, Callable[..., Simulated]] = {
 # 1 in 60.
 FOUR_SE = 4.0
 
-FAMILIES = {f"outcome {family}": partial(simulate.outcome, family=family) for family in OUTCOMES}
+FAMILIES = {
+    **{f"outcome {family}": partial(simulate.outcome, family=family) for family in OUTCOMES},
+    "choices": simulate.choices,
+    "durations": simulate.durations,
+}
 every_family = pytest.mark.parametrize("design", FAMILIES.values(), ids=FAMILIES)
 every_design = pytest.mark.parametrize("design", DESIGNS.values(), ids=DESIGNS)
 
@@ -115,9 +119,14 @@ def test_treatment_has_the_law_that_the_oracle_psi_supposes(design: Callable[...
     assert (standard_errors(trace[:, None] * weights, np.zeros(weights.shape[1]), draw) < FOUR_SE).all()
 
 
+@cache
+def drawn_family(design: Callable[..., Simulated]) -> Simulated:
+    return design(n=4_000, seed=3)
+
+
 @every_family
 def test_families_have_the_truth_they_say(design: Callable[..., Simulated]) -> None:
-    draw = design(n=4_000, seed=3)
+    draw = drawn_family(design)
     truth = np.array(list(draw.truth.values()))
     assert (standard_errors(draw.theta, truth, draw) < FOUR_SE).all()
     assert (standard_errors(draw.oracle_psi, truth, draw) < FOUR_SE).all()
@@ -129,6 +138,34 @@ def test_families_have_the_truth_they_say(design: Callable[..., Simulated]) -> N
 
 def _outcome(model: DeepDML) -> tuple[np.ndarray, None, tuple[object, ...]]:
     return model.arrays.y, model.arrays.event, model.arrays.y_levels
+
+
+@every_family
+def test_families_have_the_information_that_the_oracle_psi_supposes(design: Callable[..., Simulated]) -> None:
+    """theta - psi = Lambda^{-1} score, and E[score' Lambda^{-1} score | x] is the number of entries of theta."""
+    draw = drawn_family(design)
+    model = DeepDML(draw.formula, draw.data, draw.family)
+    y, t = model.arrays.y, model.arrays.t
+    family = model.family.for_outcome(*_outcome(model)).bind(model.arrays.t_names)
+    eta = family.indices(t, draw.theta)
+    score = family.pull(t, family.score(family.columns(y, model.arrays.event, t), eta))
+    trace = np.einsum("nk,nk->n", score, draw.theta - draw.oracle_psi) - draw.theta.shape[1]
+    weights = np.column_stack([np.ones(len(y)), np.tanh(draw.theta)])
+    assert (standard_errors(trace[:, None] * weights, np.zeros(weights.shape[1]), draw) < FOUR_SE).all()
+
+
+def test_the_end_of_the_study_is_independent_of_durations_and_cuts_a_third() -> None:
+    draw = simulate.durations(n=40_000, seed=15)
+    time, event = draw.data["time"].to_numpy(), draw.data["event"].to_numpy()
+    x = draw.data.filter(like="x_").to_numpy(np.float64)
+    assert event.mean() == pytest.approx(2 / 3, abs=0.02)  # "two rows in three": .670 at n = 100,000
+    # the cumulative hazards of either clock at the time have the means of what they count
+    scale, shape = np.exp(draw.theta[:, 0] + draw.theta[:, 1] * draw.data["t"]), np.exp(draw.theta[:, 2])
+    hazards = [(time / scale) ** shape, time / np.exp(1.6 + 0.3 * np.sin(x[:, 0]) - 0.2 * x[:, 1])]
+    gaps = np.column_stack([hazards[0] - event, hazards[1] - (1 - event)])
+    weights = np.column_stack([np.ones(len(time)), np.tanh(draw.theta)])
+    for gap in gaps.T:
+        assert (standard_errors(gap[:, None] * weights, np.zeros(weights.shape[1]), draw) < FOUR_SE).all()
 
 
 def test_an_unknown_family_of_outcomes_is_refused() -> None:

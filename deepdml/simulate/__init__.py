@@ -16,7 +16,7 @@ from deepdml.simulate.confounding import binary, heteroskedastic, randomized, sm
 from deepdml.simulate.draws import Simulated, oracle_psi
 from deepdml.simulate.embeddings import citations, digits, latent_factors, purchases, wages
 from deepdml.simulate.leakage import leaky_text
-from deepdml.simulate.outcomes import outcome
+from deepdml.simulate.outcomes import choices, durations, outcome
 from deepdml.simulate.published import (
     authors_example,
     doubleml_irm,
@@ -32,11 +32,13 @@ __all__ = [
     "arms",
     "authors_example",
     "binary",
+    "choices",
     "citations",
     "clustered_errors",
     "digits",
     "doubleml_irm",
     "doubleml_plr",
+    "durations",
     "farrell_liang_misra_2021",
     "heteroskedastic",
     "latent_factors",

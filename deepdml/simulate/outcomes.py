@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from deepdml.errors import unknown_option
-from deepdml.simulate.draws import MEAN, Float, Simulated, generator, two_arms
+from deepdml.simulate.draws import MEAN, Float, Law, Simulated, generator, two_arms
 
 Values = NDArray[Any]
 
@@ -108,6 +108,10 @@ def _negbin(eta: Float) -> Any:
     return stats.nbinom(size, size / (size + np.exp(eta[..., 0])))
 
 
+def _weibull(eta: Float) -> Any:
+    return stats.weibull_min(np.exp(eta[..., 1]), scale=np.exp(eta[..., 0]))
+
+
 def _beta(eta: Float) -> Any:
     mean, precision = special.expit(eta[..., 0]), np.exp(eta[..., 1])
     return stats.beta(mean * precision, (1 - mean) * precision)
@@ -174,7 +178,7 @@ _LAWS: dict[str, _Law] = {
     ),
     "weibull": _Law(
         (0.5, 0.4),
-        **_scipy(lambda eta: stats.weibull_min(np.exp(eta[..., 1]), scale=np.exp(eta[..., 0]))),
+        **_scipy(_weibull),
         names=("log(shape)",),
     ),
     "gaussian_scale": _Law(
@@ -212,22 +216,119 @@ def outcome(n: int = 6_000, seed: int | None = None, family: str = "negbin") -> 
         raise unknown_option("family", family, _LAWS)
     law = _LAWS[family]
     rng = generator(n, seed)
+    rows = _rows(rng, n, law)
+    y = law.draw(rng, _indices(rows.theta, rows.arms.rows))
+    return Simulated(
+        data=_frame({"y": y}, rows),
+        formula="y ~ t | x_*",
+        family=family,
+        theta=rows.theta,
+        truth=_truth(law),
+        oracle_psi=_oracle(law, y, rows.theta, rows.arms.rows, rows.arms.weights),
+    )
+
+
+def durations(n: int = 6_000, seed: int | None = None) -> Simulated:
+    """Right-censored Weibull durations: `outcome` of family "weibull", of which the end of the study cuts some.
+
+    Covariates, treatment, duration Y and population means are those of `outcome`: 0.5 for the intercept and the
+    treatment, 0.4 for log(shape). The end of the study is C = exp(1.6 + 0.3 sin(x1) - 0.2 x2) E with E standard
+    exponential, independent of Y given x; time = min(Y, C), event = 1 if Y <= C, which holds for two rows in three.
+
+    Parameters
+    ----------
+    n, seed
+        As in `wages`.
+
+    References
+    ----------
+    Written for deepdml.
+    """
+    law = _LAWS["weibull"]
+    rng = generator(n, seed)
+    rows = _rows(rng, n, law)
+    duration = law.draw(rng, _indices(rows.theta, rows.arms.rows))
+    mean = np.exp(1.6 + 0.3 * np.sin(rows.x[:, 0]) - 0.2 * rows.x[:, 1])
+    end = mean * rng.exponential(size=n)
+    time, event = np.minimum(duration, end), duration <= end
+    return Simulated(
+        data=_frame({"time": time, "event": event * 1.0}, rows),
+        formula="Surv(time, event) ~ t | x_*",
+        family="weibull",
+        theta=rows.theta,
+        truth=_truth(law),
+        oracle_psi=_censored_oracle(time, event, mean, rows),
+    )
+
+
+def choices(n: int = 6_000, seed: int | None = None) -> Simulated:
+    """Binary treatment with a smooth propensity, six covariates, and a choice among three by multinomial logit.
+
+    X and T as in `outcome`; P(y = j) is proportional to exp(u_j) with u_a = 0,
+    u_b = 0.3 + 0.5 sin(x1) + 0.3 x2 + (0.5 + 0.3 tanh(x1) + 0.2 x3) T and
+    u_c = -0.2 + 0.4 x2 - 0.3 sin(x3) + (-0.4 + 0.3 tanh(x2) + 0.2 x1) T. Population means: 0.3, 0.5, -0.2 and -0.4.
+
+    Parameters
+    ----------
+    n, seed
+        As in `wages`.
+
+    References
+    ----------
+    Written for deepdml.
+    """
+    rng = generator(n, seed)
+    x = rng.standard_normal((n, 6))
+    theta = np.column_stack(
+        [
+            0.3 + 0.5 * np.sin(x[:, 0]) + 0.3 * x[:, 1],
+            0.5 + 0.3 * np.tanh(x[:, 0]) + 0.2 * x[:, 2],
+            -0.2 + 0.4 * x[:, 1] - 0.3 * np.sin(x[:, 2]),
+            -0.4 + 0.3 * np.tanh(x[:, 1]) + 0.2 * x[:, 0],
+        ]
+    )
+    rows = _Rows(x, theta, _arms(rng, x))
+    share = _shares(theta, rows.arms.rows)
+    y = (rng.random(n)[:, None] > share.cumsum(1)[:, :-1]).sum(1)
+    return Simulated(
+        data=_frame({"y": np.array(["a", "b", "c"])[y]}, rows),
+        formula="y ~ t | x_*",
+        family="mnlogit",
+        theta=theta,
+        truth={"Intercept[b]": 0.3, "t[b]": 0.5, "Intercept[c]": -0.2, "t[c]": -0.4},
+        oracle_psi=_choice_oracle(y, share, rows),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Covariates (n, 6), true theta (n, k) and the treatment of a draw."""
+
+    x: Float
+    theta: Float
+    arms: Law
+
+
+def _rows(rng: np.random.Generator, n: int, law: _Law) -> _Rows:
+    """Draw everything but the outcome."""
     x = rng.standard_normal((n, 6))
     alpha = law.start[0] + 0.5 * np.sin(x[:, 0]) + 0.3 * x[:, 1]
     beta = 0.5 + 0.3 * np.tanh(x[:, 0]) + 0.2 * x[:, 2]
     more = [c + 0.3 * np.sin(x[:, 1]) + 0.2 * x[:, 3] for c in law.start[1:]]
-    arms = two_arms(rng, MEAN["logit"](0.7 * np.sin(x[:, 0]) + 0.5 * x[:, 1] - 0.3 * x[:, 0] * x[:, 2]))
-    theta = np.column_stack([alpha, beta, *more])
-    y = law.draw(rng, _indices(theta, arms.rows))
-    covariates = pd.DataFrame(x.astype(np.float32), columns=[f"x_{j}" for j in range(6)])
-    return Simulated(
-        data=pd.concat([pd.DataFrame({"y": y, **arms.columns}), covariates], axis=1),
-        formula="y ~ t | x_*",
-        family=family,
-        theta=theta,
-        truth=dict(zip(("Intercept", "t", *law.names), (law.start[0], 0.5, *law.start[1:]), strict=True)),
-        oracle_psi=_oracle(law, y, theta, arms.rows, arms.weights),
-    )
+    return _Rows(x, np.column_stack([alpha, beta, *more]), _arms(rng, x))
+
+
+def _arms(rng: np.random.Generator, x: Float) -> Law:
+    return two_arms(rng, MEAN["logit"](0.7 * np.sin(x[:, 0]) + 0.5 * x[:, 1] - 0.3 * x[:, 0] * x[:, 2]))
+
+
+def _truth(law: _Law) -> dict[str, float]:
+    return dict(zip(("Intercept", "t", *law.names), (law.start[0], 0.5, *law.start[1:]), strict=True))
+
+
+def _frame(outcome: dict[str, Values], rows: _Rows) -> pd.DataFrame:
+    covariates = pd.DataFrame(rows.x.astype(np.float32), columns=[f"x_{j}" for j in range(6)])
+    return pd.concat([pd.DataFrame({**outcome, **rows.arms.columns}), covariates], axis=1)
 
 
 def _indices(theta: Float, rows: Float) -> Float:
@@ -235,11 +336,11 @@ def _indices(theta: Float, rows: Float) -> Float:
     return np.column_stack([np.einsum("nd,nd->n", rows, theta[:, :2]), theta[:, 2:]])
 
 
-def _scores(law: _Law, y: Values, eta: Float) -> Float:
+def _scores(log_density: Callable[[Values, Float], Float], y: Values, eta: Float) -> Float:
     """Return the derivative (..., r) of minus the log density in eta (..., r), by central differences."""
     units = np.eye(eta.shape[-1])
     return np.stack(
-        [(law.log_density(y, eta - _STEP * u) - law.log_density(y, eta + _STEP * u)) / (2 * _STEP) for u in units], -1
+        [(log_density(y, eta - _STEP * u) - log_density(y, eta + _STEP * u)) / (2 * _STEP) for u in units], -1
     )
 
 
@@ -251,13 +352,68 @@ def _oracle(law: _Law, y: Values, theta: Float, rows: Float, weights: Float) -> 
         row = np.tile([1.0, float(arm)], (n, 1))
         eta = _indices(theta, row)
         values, mass = law.nodes(eta)
-        score = _scores(law, values, eta[:, None])
-        spread = _spread(score, row[:, None])
-        matrix += share[:, None, None] * np.einsum(
-            "nqk,nql,nq->nkl", spread, spread, np.broadcast_to(mass, values.shape)
-        )
-    score = _spread(_scores(law, y, _indices(theta, rows)), rows)
+        matrix += share[:, None, None] * _outer(_scores(law.log_density, values, eta[:, None]), row, mass)
+    score = _spread(_scores(law.log_density, y, _indices(theta, rows)), rows)
     return np.asarray(theta - np.linalg.solve(matrix, score[..., None])[..., 0])
+
+
+def _censored_oracle(time: Float, event: Values, mean: Float, rows: _Rows) -> Float:
+    """Return theta - Lambda(x)^{-1} score of durations that an exponential variable of mean `mean` (n,) censors.
+
+    The information sums over durations that end before it, and over its own values that the duration outlasts.
+    """
+    theta, t = rows.theta, rows.arms.rows
+    n, k = theta.shape
+    shares, weights = _quantiles()
+    end = stats.expon(scale=mean[:, None])
+    matrix = np.zeros((n, k, k))
+    for arm, share in enumerate(rows.arms.weights.T):
+        row = np.tile([1.0, float(arm)], (n, 1))
+        eta = _indices(theta, row)[:, None]
+        values, law = (_weibull(eta).ppf(shares), end.ppf(shares)), _weibull(eta)
+        parts = (
+            _outer(_scores(_log_density, values[0], eta), row, weights * end.sf(values[0])),
+            _outer(_scores(_log_survival, values[1], eta), row, weights * law.sf(values[1])),
+        )
+        matrix += share[:, None, None] * (parts[0] + parts[1])
+    eta = _indices(theta, t)
+    ended, lasting = (_scores(function, time, eta) for function in (_log_density, _log_survival))
+    score = _spread(np.where(event[:, None], ended, lasting), t)
+    return np.asarray(theta - np.linalg.solve(matrix, score[..., None])[..., 0])
+
+
+def _log_density(y: Values, eta: Float) -> Float:
+    return np.asarray(_weibull(eta).logpdf(y))
+
+
+def _log_survival(y: Values, eta: Float) -> Float:
+    return np.asarray(_weibull(eta).logsf(y))
+
+
+def _shares(theta: Float, row: Float) -> Float:
+    """Return the probabilities (n, 3) of three levels at structural rows (n, 2)."""
+    utility = np.einsum("njd,nd->nj", theta.reshape(-1, 2, 2), row)
+    return np.asarray(special.softmax(np.column_stack([np.zeros(len(row)), utility]), axis=1))
+
+
+def _choice_oracle(y: Values, share: Float, rows: _Rows) -> Float:
+    """Return theta - Lambda(x)^{-1} score; the hessian is (diag(s) - s s') kron t t', s the shares but the first."""
+    theta = rows.theta
+    matrix = np.zeros((len(theta), 4, 4))
+    for arm, chance in enumerate(rows.arms.weights.T):
+        row = np.tile([1.0, float(arm)], (len(theta), 1))
+        s = _shares(theta, row)[:, 1:]
+        second = s[:, :, None] * np.eye(2) - s[:, :, None] * s[:, None, :]
+        matrix += chance[:, None, None] * np.einsum("njk,nd,ne->njdke", second, row, row).reshape(-1, 4, 4)
+    residual = share[:, 1:] - (y[:, None] == [1, 2])
+    score = np.einsum("nj,nd->njd", residual, rows.arms.rows).reshape(-1, 4)
+    return np.asarray(theta - np.linalg.solve(matrix, score[..., None])[..., 0])
+
+
+def _outer(score: Float, row: Float, mass: Float) -> Float:
+    """Return the sum (n, k, k) of outer products of scores in eta (n, q, r) at structural rows (n, 2), by mass."""
+    spread = _spread(score, row[:, None])
+    return np.asarray(np.einsum("nqk,nql,nq->nkl", spread, spread, np.broadcast_to(mass, spread.shape[:2])))
 
 
 def _spread(score: Float, rows: Float) -> Float:

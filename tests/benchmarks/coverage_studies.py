@@ -142,6 +142,8 @@ STUDIES: dict[str, Study] = {
             Study(f"outcome-{family}", "outcome", 6_000, f"family {family}, all its parameters", {"family": family})
             for family in OUTCOMES
         ),
+        Study("choices", "choices", 6_000, "a choice among three, all its parameters"),
+        Study("durations", "durations", 6_000, "censored durations, all their parameters"),
         Study("randomized", "randomized", 4_000, "stratified experiment, known propensity", doubleml="IRM"),
         Study("waves", "waves", 8_000, "fast waves, three-way interaction"),
         Study(
