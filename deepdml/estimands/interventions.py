@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -40,12 +40,23 @@ class Interventions:
         depends on them.
     context : dict, optional
         Functions the formula names, which a loaded design no longer has.
+    weights : (n,) array, optional
+        Sampling weights, for means and medians of the variables.
+    held : dict, optional
+        Values at which some variables are held in all rows; see `holding`.
     """
 
     def __init__(
-        self, design: Design, t: Float, raw: Callable[[], Raw], context: Mapping[str, Any] | None = None
+        self,
+        design: Design,
+        t: Float,
+        raw: Callable[[], Raw],
+        context: Mapping[str, Any] | None = None,
+        weights: Float | None = None,
+        held: Mapping[str, Any] | None = None,
     ) -> None:
         self._design, self._t, self._raw, self._context = design, t, raw, context
+        self._weights, self._held = weights, dict(held or {})
         self._cache: dict[tuple[object, ...], Float] = {}
 
     @property
@@ -90,9 +101,59 @@ class Interventions:
         self.check(column)
         self._check_level(column, value)
         own = self._once(("place", column, value), lambda: self._placed(column, value))
-        if isinstance(law, DiscreteLaw) and not self._is_between(column, value):
+        if isinstance(law, DiscreteLaw) and not self._held and not self._is_between(column, value):
             self._check_among_levels(own, column, value, law)
         return self._field(own, law)
+
+    def holding(self, values: Mapping[str, Any], law: TreatmentLaw | None) -> Interventions:
+        """Return the same with variables held at values, from which others are set or moved.
+
+        A number may be held at any value among the observed ones: the formula says what is between them.
+
+        Raises
+        ------
+        OptionError
+            For an unknown column or level, and beyond the values of a treatment with few levels.
+
+        Warns
+        -----
+        InferenceWarning
+            For a value outside the range of a continuous variable.
+        """
+        for column, value in values.items():
+            self.check(column)
+            self._check_level(column, value)
+            if column not in self.categories:
+                self._check_range(column, value, law)
+        return Interventions(self._design, self._t, self._raw, self._context, self._weights, {**self._held, **values})
+
+    def row(self, law: TreatmentLaw | None) -> Field:
+        """Return the structural row with what is held at its values.
+
+        Raises
+        ------
+        OptionError
+            Where the formula has no value there, such as the log of zero.
+        """
+        try:
+            own = self._once(("row",), lambda: self._encode(self._columns()))
+        except DataError as error:
+            listed = ", ".join(f"{name} = {value}" for name, value in self._held.items())
+            raise OptionError(f"the formula left of the bar has no value at {listed}: {error}") from error
+        return self._field(own, law)
+
+    def middle(self, column: str, how: Literal["mean", "median"]) -> float:
+        """Return the weighted mean or median of a number left of the bar."""
+        self.check_number(column)
+        values = np.asarray(self._raw()[column], np.float64)
+        weights = np.ones_like(values) if self._weights is None else self._weights
+        if how == "mean":
+            return float(np.average(values, weights=weights))
+        order = np.argsort(values)
+        reached = np.cumsum(weights[order]) / weights.sum()
+        # where half of the weight lies exactly between two values, the middle of them, as without weights
+        around = np.searchsorted(reached, [0.5 - SAME, 0.5 + SAME])
+        return float(values[order][around].mean())
 
     def slope(self, column: str, law: TreatmentLaw | None) -> Field:
         """Return the derivative of the structural row with respect to a numeric column, per unit of the column."""
@@ -102,7 +163,7 @@ class Interventions:
     def value(self, column: str, law: TreatmentLaw | None) -> Field:
         """Return the values of a numeric column."""
         self.check_number(column)
-        return self._field(np.asarray(self._raw()[column], np.float64), law, varies=True)
+        return self._field(np.asarray(self._columns()[column], np.float64), law, varies=True)
 
     def indicator(self, place: Field, law: TreatmentLaw | None, who: str) -> Field:
         """Return 1 where a row's own structural row is that of `place`, at the rows and at the levels of the law."""
@@ -139,25 +200,37 @@ class Interventions:
     def _encode(self, columns: Mapping[str, Any]) -> Float:
         return self._design.encode_treatments(dict(columns), context=self._context)
 
+    def _columns(self) -> Raw:
+        """Return the variables, held ones at their values: n of each, or one where all are held."""
+        if not self._held:
+            return self._raw()
+        if self._held.keys() >= set(self.variables):
+            return {name: pd.Series([self._held[name]]) for name in self.variables}
+        n = len(self._t)
+        return {**self._raw(), **{name: pd.Series([value] * n) for name, value in self._held.items()}}
+
     def _placed(self, column: str, value: object) -> Float:
-        if len(self.variables) == 1:
-            return self._encode({column: pd.Series([value])})
-        raw = self._raw()
-        return self._encode({**raw, column: pd.Series([value] * len(self._t))})
+        if self._held.keys() | {column} >= set(self.variables):
+            return self._encode({name: pd.Series([v]) for name, v in {**self._held, column: value}.items()})
+        return self._encode({**self._columns(), column: pd.Series([value] * len(self._t))})
 
     def _derivative(self, column: str) -> Float:
         """Return dt/dv (n, d), or (1, d) where it is the same for all rows."""
-        raw = dict(self._raw())
-        v = np.asarray(raw[column], np.float64)
-        wide = np.full(len(v), STEP * v.std())
+        raw, seen = dict(self._columns()), np.asarray(self._raw()[column], np.float64)
+        v, sd = np.asarray(raw[column], np.float64), seen.std()
+        wide = np.full(len(v), STEP * sd)
         # no larger than a thousandth of the value, for accuracy where log() and roots bend
-        narrow = STEP * np.clip(np.abs(v), 1e-4 * v.std(), v.std())
+        narrow = STEP * np.clip(np.abs(v), 1e-4 * sd, sd)
         # splines have no value beyond the data: there the derivative a step inside stands in
-        inside = np.clip(v, v.min() + 2 * narrow, v.max() - 2 * narrow)
+        inside = np.clip(v, seen.min() + 2 * narrow, seen.max() - 2 * narrow)
         for at, h in ((v, wide), (v, narrow), (inside, narrow)):
             try:
                 own = self._differences({**raw, column: at}, column, h)
             except DataError:
+                continue
+            if len(own) == 1:  # one row shows no bend; the wide step is for maps without one
+                if h is narrow:
+                    return own
                 continue
             center = own.mean(axis=0)
             if np.allclose(own, center, rtol=0, atol=SAME * (1 + np.abs(center).max())):
@@ -182,6 +255,16 @@ class Interventions:
             raise OptionError(f"{column!r} has no level {value!r}; its levels are {levels}.")
         if known is None and (isinstance(value, str) or not np.isscalar(value)):
             raise OptionError(f"{value!r} is not a value of {column!r}, which is a number.")
+
+    def _check_range(self, column: str, value: Any, law: TreatmentLaw | None) -> None:
+        """Refuse or warn of a number beyond the observed ones."""
+        seen = np.asarray(self._raw()[column], np.float64)
+        if isinstance(law, DiscreteLaw) and not seen.min() <= value <= seen.max():
+            raise OptionError(
+                f"{column} = {value:g} lies outside the data ({seen.min():g} to {seen.max():g}), where nothing is known "
+                "of a treatment that has few values."
+            )
+        warn_outside(column, (value,), seen)
 
     def _is_between(self, column: str, value: Any) -> bool:
         """Whether a value lies among the three or more of a number: the formula says what is between them."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -12,20 +13,27 @@ from deepdml.errors import OptionError, unknown_option
 from deepdml.estimands.averages import Averaged
 from deepdml.estimands.base import Sample, register
 from deepdml.estimands.fields import Field, Terms, structural_row
+from deepdml.estimands.interventions import Interventions
 from deepdml.estimands.response import marginal, mean
 
 Float = NDArray[np.float64]
 Method = Literal["dydx", "eyex", "dyex", "eydx"]
+At = Literal["overall", "mean", "median", "zero"]
 Piece = tuple[Terms, tuple[Field, ...]]
 
 
 @register
 @dataclass(frozen=True)
 class AverageMarginalEffect(Averaged):
-    """E[dE[y | t, x] / dv] of each variable v left of the bar; statsmodels' ``get_margeff(at="overall")``.
+    """E[dE[y | t, x] / dv] of each variable v left of the bar; statsmodels' ``get_margeff``.
 
     A variable that stands left of the bar in several terms (``dose + I(dose**2)``) has one effect, by the chain rule. A
     categorical variable has one change of the mean for each level, from its first one.
+
+    With ``at="mean"`` the variables left of the bar are set to their means in every row, and effects are averaged over
+    the covariates: E[dm(theta(X), v) / dv] at v = mean(V). It is the variable that is set, and its powers and
+    interactions follow; statsmodels averages each column. As there, standard errors take the values at which variables
+    are set as given.
 
     Parameters
     ----------
@@ -36,6 +44,11 @@ class AverageMarginalEffect(Averaged):
         "dyex" in units of y per proportional change of v, "eydx" a semi-elasticity.
     dummy : bool
         Whether variables that are 0 or 1 get the change from 0 to 1 in place of a derivative.
+    at : {"overall", "mean", "median", "zero"}
+        Where the variables left of the bar are when one of them moves: as observed, or in all rows at their weighted
+        mean or median, or at zero. A categorical one is at its first level for "zero" and has no mean or median.
+    atexog : dict, optional
+        Values at which some variables are set instead, by name.
     subset : optional
         Rows to average over; see `Averaged`.
 
@@ -43,6 +56,8 @@ class AverageMarginalEffect(Averaged):
     --------
     >>> AverageMarginalEffect("price", method="eyex").columns
     ('price',)
+    >>> AverageMarginalEffect(at="mean", atexog={"region": "north"}).atexog
+    (('region', 'north'),)
     """
 
     name: ClassVar[str] = "average marginal effect"
@@ -50,18 +65,38 @@ class AverageMarginalEffect(Averaged):
     columns: Any = None
     method: Method = "dydx"
     dummy: bool = False
+    at: At = field(default="overall", kw_only=True)
+    atexog: Any = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.method not in get_args(Method):
             raise unknown_option("method", self.method, get_args(Method))
+        if self.at == "all":
+            raise OptionError(
+                "at='all' asks for the effect in every row, which has no standard error; Results.theta holds the rows' "
+                "coefficients, and gate() and sorted_effects() give effects in groups of rows."
+            )
+        if self.at not in get_args(At):
+            raise unknown_option("at", self.at, get_args(At))
+        if self.atexog is not None:
+            items = self.atexog.items() if isinstance(self.atexog, Mapping) else self.atexog
+            values = tuple((name, value) for name, value in items)
+            if not all(isinstance(name, str) for name, _ in values):
+                raise OptionError(f"atexog={self.atexog!r}; give values by the names of variables, {{'price': 2}}.")
+            object.__setattr__(self, "atexog", values)
         if self.columns is not None:
             columns = (self.columns,) if isinstance(self.columns, str) else tuple(self.columns)
             object.__setattr__(self, "columns", columns)
 
     def labels(self, sample: Sample, q: int) -> tuple[str, ...]:
-        return tuple(
-            label + self.suffix(sample) for column in self._chosen(sample) for label in self._names(sample, column)
-        )
+        where = self._where() + self.suffix(sample)
+        return tuple(label + where for column in self._chosen(sample) for label in self._names(sample, column))
+
+    def _where(self) -> str:
+        """Return what a label says about the other variables."""
+        said = [] if self.at == "overall" else [self.at]
+        said += [f"{name} = {value}" for name, value in self.atexog or ()]
+        return f", at {', '.join(said)}" if said else ""
 
     def parts(self, sample: Sample) -> Piece:
         pieces = [piece for column in self._chosen(sample) for piece in self._pieces(sample, column)]
@@ -103,6 +138,34 @@ class AverageMarginalEffect(Averaged):
         values = sample.treatments.value(column, sample.law).own
         return [(1, 0)] if np.isin(values, (0.0, 1.0)).all() else None
 
+    def _point(self, sample: Sample, column: str) -> tuple[Interventions, Field]:
+        """Return the interventions from where the variables are when `column` moves, and the structural row there."""
+        treatments, given = sample.treatments, dict(self.atexog or ())
+        for name in given:
+            treatments.check(name)
+        if self.at != "overall":
+            rest = [name for name in treatments.variables if name not in given]
+            middles = {name: self._middle(treatments, name, column) for name in rest}
+            given |= {name: value for name, value in middles.items() if value is not None}
+        if not given:
+            return treatments, structural_row(sample)
+        there = treatments.holding(given, sample.law)
+        return there, there.row(sample.law)
+
+    def _middle(self, treatments: Interventions, name: str, column: str) -> Any:
+        """Return the value that `at` means for a variable; None for a category that changes level by level itself."""
+        known = treatments.categories.get(name)
+        if known is None:
+            return 0.0 if self.at == "zero" else treatments.middle(name, self.at)
+        if self.at == "zero" and known[1]:
+            return known[1][0]
+        if name == column:
+            return None
+        raise OptionError(
+            f"at={self.at!r} needs a value of {name!r}, which is categorical and has none; say which level is meant, "
+            f"atexog={{{name!r}: ...}}, or ask for the effect of {name!r} alone."
+        )
+
     def _pieces(self, sample: Sample, column: str) -> list[Piece]:
         steps = self._steps(sample, column)
         if steps is None:
@@ -116,10 +179,15 @@ class AverageMarginalEffect(Averaged):
 
     def _derivative(self, sample: Sample, column: str) -> Piece:
         family, method = sample.family, self.method
-        treatments = sample.treatments
-        fields = [structural_row(sample), treatments.slope(column, sample.law)]
+        treatments, row = self._point(sample, column)
+        fields = [row, treatments.slope(column, sample.law)]
         if method.endswith("ex"):
             fields.append(treatments.value(column, sample.law))
+            if not fields[-1].own.any():
+                raise OptionError(
+                    f"method={method!r} asks for a proportional change of {column!r}, which is zero there: the effect "
+                    "is zero whatever the data say. Use 'dydx' or 'eydx'."
+                )
 
         def terms(theta: Float, t: Float, slope: Float, value: Float | None = None) -> tuple[Float, Float]:
             effect, gradient = marginal(family, t, slope, theta)
@@ -130,10 +198,11 @@ class AverageMarginalEffect(Averaged):
         return terms, tuple(fields)
 
     def _step(self, sample: Sample, column: str, new: Any, old: Any) -> Piece:
-        family, treatments = sample.family, sample.treatments
+        family = sample.family
+        treatments, row = self._point(sample, column)
         fields = [treatments.place(column, value, sample.law) for value in (new, old)]
         if self.method == "eydx":
-            fields.append(structural_row(sample))
+            fields.append(row)
 
         def terms(theta: Float, up: Float, down: Float, t: Float | None = None) -> tuple[Float, Float]:
             (one, rise), (zero, fall) = mean(family, up, theta), mean(family, down, theta)
@@ -155,6 +224,8 @@ class Elasticity(AverageMarginalEffect):
         Variables left of the bar; all of them by default.
     method : {"eyex", "eydx", "dyex"}
         "eydx" is the semi-elasticity, in proportion of y per unit of v.
+    at, atexog : optional
+        As in `AverageMarginalEffect`.
     subset : optional
         Rows to average over; see `Averaged`.
     """

@@ -41,7 +41,7 @@ class UserColumns:
         self._fit, self._data, self.context = fit, data, dict(context or {})
         self._rows = fit.need_rows("an estimand")
         self._table: Table | None = None
-        self.interventions = Interventions(fit.design, self._rows.t, self.treatments, context)
+        self.interventions = Interventions(fit.design, self._rows.t, self.treatments, context, self._rows.weights)
 
     @property
     def labels(self) -> NDArray[Any]:

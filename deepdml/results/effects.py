@@ -74,10 +74,11 @@ class Effects(Recorded):
     @recorded
     def get_margeff(
         self,
-        at: str = "overall",
+        at: Literal["overall", "mean", "median", "zero"] = "overall",
         method: Literal["dydx", "eyex", "dyex", "eydx"] = "dydx",
-        *,
+        atexog: Mapping[str, Any] | None = None,
         dummy: bool = False,
+        *,
         columns: str | Sequence[str] | None = None,
         data: object = None,
     ) -> Results:
@@ -85,10 +86,13 @@ class Effects(Recorded):
 
         Parameters
         ----------
-        at : {"overall"}
-            Averages over rows. Effects at mean covariates are not estimable at this rate and are refused.
+        at : {"overall", "mean", "median", "zero"}
+            Where the variables left of the bar are: as observed, or all at their mean, median or zero. Effects are
+            averaged over the covariates in any case: at one point of these they have no root-n estimate.
         method : {"dydx", "eyex", "dyex", "eydx"}
             See `AverageMarginalEffect`.
+        atexog : dict, optional
+            Values of some of the variables left of the bar, by name.
         dummy : bool
             Whether 0/1 variables get the change from 0 to 1; categorical ones always do, level by level.
         columns : str or sequence of str, optional
@@ -96,12 +100,7 @@ class Effects(Recorded):
         data : optional
             As for `estimate`.
         """
-        if at != "overall":
-            raise OptionError(
-                f"at={at!r} is not available, only 'overall': coefficients at one point of the covariates have no "
-                "root-n estimate. For a group of rows use estimate(AverageMarginalEffect(subset=...))."
-            )
-        return self.estimate(AverageMarginalEffect(columns, method, dummy), data=data)
+        return self.estimate(AverageMarginalEffect(columns, method, dummy, at=at, atexog=atexog), data=data)
 
     def trimming(self, rules: Sequence[Overlap] = RULES) -> pd.DataFrame:
         """Return what rules for limited overlap would keep, and what they buy; nothing is dropped by it.

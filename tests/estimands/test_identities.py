@@ -357,3 +357,88 @@ class TestStatsmodels:
         rows = 0.0 if dummy else np.var(own) / self.n
         # the rows' own share of the variance is correlated with that of the coefficients only by chance
         assert res.bse["t"] == pytest.approx(np.sqrt(theirs.margeff_se[0] ** 2 + rows), rel=0.03)
+
+
+class TestPoints:
+    """Marginal effects with the variables left of the bar at one value in all rows."""
+
+    @pytest.mark.parametrize("kind", ["binary", "continuous"])
+    def test_they_are_written_out(self, known, kind):
+        draw = known("logit", kind, shift=0.1, weights=True)
+        t, w, theta = draw.frame["t"], draw.frame["w"], draw.results._fit.rows.repetitions[0].theta
+        order = np.argsort(t.to_numpy())
+        middle = t.to_numpy()[order][np.searchsorted(np.cumsum(w.to_numpy()[order]), 0.5 * w.sum())]
+        for at, value in (("mean", np.average(t, weights=w)), ("median", middle), ("zero", 0.0)):
+            if at == "zero" and kind == "continuous":
+                continue
+            share = 1 / (1 + np.exp(-theta[:, 0] - theta[:, 1] * value))
+            slope = share * (1 - share)
+            bend = slope * (1 - 2 * share) * theta[:, 1]
+            values, gradient = slope * theta[:, 1], np.column_stack([bend, slope + bend * value])
+            expected = draw.results._fit.rows.repetitions[0].psi(values[:, None], gradient[:, None])
+            np.testing.assert_allclose(draw.results.get_margeff(at).psi, expected, rtol=1e-8)  # differences of rows
+
+    def test_a_point_may_be_named(self, known):
+        draw = known("poisson", "continuous", formula="t + I(t**2)", shift=0.1)
+        one = draw.results.get_margeff("mean", "eyex")
+        two = draw.results.get_margeff(method="eyex", atexog={"t": draw.frame["t"].mean()})
+        np.testing.assert_allclose(one.psi, two.psi, **EXACT)
+        assert list(one.params.index) == ["t, at mean"]
+
+    def test_interactions_follow_their_variables(self, known):
+        """The product of two means, where statsmodels takes the mean of the product."""
+        draw = known("gaussian", "two", shift=0.1)
+        found = draw.results.get_margeff("mean").psi["a, at mean"]
+        psi = draw.results.psi
+        np.testing.assert_allclose(found, psi["a"] + draw.frame["b"].mean() * psi["a:b"], rtol=1e-7)  # differences
+
+    def test_a_variable_held_leaves_the_others_as_observed(self, known):
+        draw = known("gaussian", "two", shift=0.1)
+        found = draw.results.get_margeff(atexog={"b": 1}, columns="a")
+        np.testing.assert_allclose(found.psi.iloc[:, 0], draw.results.psi[["a", "a:b"]].sum(axis=1), rtol=1e-7)
+        assert list(found.params.index) == ["a, at b = 1"]
+
+    def test_changes_from_zero_to_one(self, known):
+        res = known("logit", "two", shift=0.1).results
+        found = res.get_margeff("zero", dummy=True, columns="a")
+        assert found.params.iloc[0] == pytest.approx(
+            res.get_margeff(atexog={"b": 0}, dummy=True, columns="a").params.iloc[0], rel=1e-12
+        )
+
+    def test_several_treatments_of_which_only_moments_were_learned(self, known):
+        """With every variable at one value nothing depends on the treatments' law."""
+        draw = known("poisson", "continuous")
+        piece = draw.results._fit.rows.repetitions[0]
+        fit = replace(draw.results._fit, rows=replace(draw.results._fit.rows, repetitions=(replace(piece, law=None),)))
+        res = type(draw.results)(fit, AverageCoefficient(), draw.results._estimates, draw.results._model)
+        pd.testing.assert_frame_equal(res.get_margeff("mean").psi, draw.results.get_margeff("mean").psi)
+        with pytest.raises(dd.errors.OptionError, match="only moments of the treatments were learned"):
+            res.get_margeff()
+
+    @pytest.mark.parametrize("at", ["mean", "median", "zero"])
+    @pytest.mark.parametrize("method", ["dydx", "eyex", "dyex", "eydx"])
+    @pytest.mark.parametrize("kind", ["continuous", "binary"])
+    @pytest.mark.filterwarnings("ignore:.*lies outside the data:deepdml.errors.InferenceWarning")
+    def test_they_are_those_of_statsmodels(self, known, at, method, kind):
+        """At a GLM's coefficients and hessian, estimates and standard errors are its own."""
+        draw = known("logit", kind)
+        design = sm.add_constant(draw.frame["t"])
+        glm = sm.Logit(draw.frame["y"], design).fit(disp=False, cov_type="HC0", tol=1e-12)
+        n, piece = len(design), draw.results._fit.rows.repetitions[0]
+        score = (glm.predict() - draw.frame["y"]).to_numpy()[:, None] * design.to_numpy()
+        inverse = np.linalg.inv(-glm.model.hessian(glm.params) / n)
+        same = replace(
+            piece,
+            theta=np.tile(glm.params, (n, 1)),
+            score=score,
+            lambda_inverse=np.broadcast_to(inverse, (n, 2, 2)),
+        )
+        fit = replace(draw.results._fit, rows=replace(draw.results._fit.rows, repetitions=(same,)))
+        res = type(draw.results)(fit, AverageCoefficient(), draw.results._estimates, draw.results._model)
+        if method.endswith("ex") and (at == "zero" or draw.frame["t"].median() == 0 and at == "median"):
+            with pytest.raises(dd.errors.OptionError, match="which is zero there"):
+                res.get_margeff(at, method)
+            return
+        ours, theirs = res.get_margeff(at, method).get_robustcov_results("HC0"), glm.get_margeff(at, method)
+        np.testing.assert_allclose(ours.params, theirs.margeff, rtol=1e-6)
+        np.testing.assert_allclose(ours.bse, theirs.margeff_se, rtol=1e-6)

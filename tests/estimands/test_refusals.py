@@ -99,9 +99,45 @@ def test_values_beyond_the_data_warn(known) -> None:
         res.estimate(dd.Contrast("t", 9, 1))
 
 
-def test_at_means(known) -> None:
-    with pytest.raises(OptionError, match="only 'overall'"):
-        known("logit", "binary").results.get_margeff(at="mean")
+@pytest.mark.parametrize(
+    ("kind", "asked", "message"),
+    [
+        ("binary", {"at": "all"}, "asks for the effect in every row, which has no standard error"),
+        ("binary", {"at": "means"}, "Did you mean 'mean'"),
+        ("binary", {"atexog": {1: 0.5}}, "give values by the names of variables"),
+        ("binary", {"atexog": {"tt": 0.5}}, "'tt' is not a variable left of the bar; there are 't'"),
+        ("binary", {"atexog": {"t": "high"}}, "'high' is not a value of 't', which is a number"),
+        ("binary", {"atexog": {"t": 2}}, r"t = 2 lies outside the data \(0 to 1\)"),
+        ("binary", {"at": "zero", "method": "eyex"}, "proportional change of 't', which is zero there"),
+        ("arms", {"atexog": {"arm": "z"}}, "'arm' has no level 'z'; its levels are 'a', 'b', 'c'"),
+    ],
+)
+def test_points_at_which_nothing_can_be_said(known, kind, asked, message) -> None:
+    with pytest.raises(OptionError, match=message):
+        known("logit", kind).results.get_margeff(**asked)
+
+
+def test_points_that_the_formula_does_not_have(known) -> None:
+    res = known("logit", "continuous", formula="np.log(t)").results
+    with (
+        pytest.warns(InferenceWarning, match="t = 0 lies outside the data"),
+        pytest.raises(OptionError, match=r"has no value at t = 0.0: 'np.log\(t\)' is missing or infinite"),
+    ):
+        res.get_margeff(at="zero")
+
+
+def test_a_category_has_no_mean() -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"arm": rng.choice(["a", "b", "c"], 300), "dose": rng.uniform(size=300)})
+    frame["y"] = frame["dose"] + rng.standard_normal(300)
+    res = dd.fit("y ~ arm * dose | 1", frame, seed=1, lambda_="hessian regression")
+    with pytest.raises(OptionError, match="at='mean' needs a value of 'arm', which is categorical and has none"):
+        res.get_margeff("mean")
+    assert list(res.get_margeff("mean", columns="arm").params.index) == ["arm[T.b], at mean", "arm[T.c], at mean"]
+    slope = res.get_margeff("mean", atexog={"arm": "b"}, columns="dose").params
+    assert slope.index[0] == "dose, at mean, arm = b"
+    # rounding, and differences of the encoding
+    assert slope.iloc[0] == pytest.approx(res.params["dose"] + res.params["arm[T.b]:dose"], rel=1e-8)
 
 
 def test_two_variables_in_one_column(known) -> None:
