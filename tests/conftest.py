@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import special, stats
 
 from deepdml.design.data import ModelData, build_data
 from deepdml.families import registered
@@ -18,6 +19,15 @@ from deepdml.learn.influence import DiscreteLaw, FitRecord, Influence, LocationS
 from deepdml.results import Results, make_results
 
 FAMILIES = ("gaussian", "logit", "poisson")
+# laws of families with a scale, in scipy's words, by indices (..., 2); tobit is the latent normal, censored at zero
+LAWS: dict[str, Callable[[np.ndarray], Any]] = {
+    "gaussian_scale": lambda e: stats.norm(e[..., 0], np.exp(e[..., 1])),
+    "tobit": lambda e: stats.norm(e[..., 0], np.exp(e[..., 1])),
+    "gumbel": lambda e: stats.gumbel_r(e[..., 0], np.exp(e[..., 1])),
+    "weibull": lambda e: stats.weibull_min(np.exp(e[..., 1]), scale=np.exp(e[..., 0])),
+    "gamma": lambda e: stats.gamma(np.exp(e[..., 1]), scale=np.exp(e[..., 0] - e[..., 1])),
+    "beta": lambda e: stats.beta(*(np.exp(e[..., 1]) * special.expit(s * e[..., 0]) for s in (1, -1))),
+}
 ROOT3 = np.sqrt(3.0)  # a uniform dose has variance one between minus and plus this
 NODES, MASS = np.polynomial.legendre.leggauss(12)
 
@@ -70,6 +80,9 @@ class Known:
 
 
 def draw_outcome(rng: np.random.Generator, family: str, eta: np.ndarray) -> np.ndarray:
+    if family in LAWS:
+        drawn = LAWS[family](eta).rvs(random_state=rng)
+        return np.maximum(drawn, 0.0) if family == "tobit" else drawn
     if family == "gaussian":
         return eta + rng.standard_normal(eta.shape)
     if family == "logit":
@@ -78,14 +91,18 @@ def draw_outcome(rng: np.random.Generator, family: str, eta: np.ndarray) -> np.n
 
 
 def coefficients(x: np.ndarray, d: int, family: str) -> np.ndarray:
-    """Smooth coefficients; the intercept of a gaussian outcome is high, so that elasticities exist."""
+    """Smooth coefficients; the intercept of a gaussian outcome is high, so that elasticities exist.
+
+    After them stands a log of a scale, where the family has one.
+    """
     columns = [
         (8.0 if family == "gaussian" else 0.2) + 0.3 * np.sin(x[:, 1]),
         0.4 + 0.2 * x[:, 2],
         -0.3 + 0.1 * x[:, 0],
         0.2 + 0.1 * x[:, 1],
     ]
-    return np.column_stack(columns[:d])
+    scale = [0.3 + 0.2 * np.tanh(x[:, 0]) - 0.1 * x[:, 1]] if family in LAWS else []
+    return np.column_stack(columns[:d] + scale)
 
 
 @cache
@@ -120,9 +137,11 @@ def build(
     frame = pd.DataFrame({"y": rng.uniform(size=n), **raw, **{f"x{j}": x[:, j] for j in range(3)}})
     frame["region"] = np.array(["north", "south", "west"])[np.arange(n) % 3]
     frame["w"] = rng.uniform(0.5, 2.0, n)
-    t = build_data(f"y ~ {left} | x0 + x1 + x2", frame).t
+    drawn = build_data(f"y ~ {left} | x0 + x1 + x2", frame)
+    t = drawn.t
     theta = coefficients(x, t.shape[1], family)
-    frame["y"] = draw_outcome(rng, family, np.einsum("nd,nd->n", t, theta))
+    resolved = registered()[family]().bind(drawn.t_names)
+    frame["y"] = draw_outcome(rng, family, resolved.indices(t, theta))
     data = build_data(f"y ~ {left} | x0 + x1 + x2", frame, weights="w" if weights else None)
     law: DiscreteLaw | LocationScaleLaw
     if kind == "continuous":
@@ -147,19 +166,17 @@ def build(
         law = DiscreteLaw(levels, share)
     pieces = []
     for r in range(n_rep):
-        off = theta + shift * np.column_stack([np.cos((r + 1) * x[:, j % 3]) for j in range(t.shape[1])])
-        resolved = registered()[family]()
-        score = resolved.score(frame["y"].to_numpy(), np.einsum("nd,nd->n", t, off))[:, None] * t
-        inverse = integrate(law, resolved, off, None, np.eye(t.shape[1])).inverse
+        off = theta + shift * np.column_stack([np.cos((r + 1) * x[:, j % 3]) for j in range(theta.shape[1])])
+        y = resolved.columns(frame["y"].to_numpy(), None, t)
+        score = resolved.pull(t, resolved.score(y, resolved.indices(t, off)))
+        inverse = integrate(law, resolved, off, None, np.eye(theta.shape[1])).inverse
         pieces.append(Influence(off, score, inverse, law))
     folds = np.tile(np.arange(n) % 5, (n_rep, 1))
 
     class Model:
         user_data, user_context = frame, None
 
-    res = make_results(
-        data, registered()[family](), tuple(pieces), folds, make_record(family), None, cov_type, model=Model()
-    )
+    res = make_results(data, resolved, tuple(pieces), folds, make_record(family), None, cov_type, model=Model())
     return Known(frame, data, family, theta, p, res)
 
 
@@ -167,3 +184,9 @@ def build(
 def known() -> Callable[..., Known]:
     """The builder of fits with known nuisances."""
     return build
+
+
+@pytest.fixture
+def laws() -> dict[str, Callable[[np.ndarray], Any]]:
+    """The laws of the families with a scale, in scipy's words."""
+    return LAWS

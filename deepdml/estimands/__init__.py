@@ -3,7 +3,7 @@
 from deepdml.estimands.average_coefficient import AverageCoefficient
 from deepdml.estimands.base import Columns, Estimand, Evaluation, Sample, from_dict, registered
 from deepdml.estimands.contrast import Contrast
-from deepdml.estimands.distribution import ChoiceProbability, ConditionalVariance, TailProbability
+from deepdml.estimands.distribution import ChoiceProbability, ConditionalQuantile, ConditionalVariance, TailProbability
 from deepdml.estimands.dose_response import ConsumerWelfare, DoseResponse, Profit
 from deepdml.estimands.interventions import Interventions
 from deepdml.estimands.marginal_effect import AverageMarginalEffect, Elasticity
@@ -20,6 +20,7 @@ __all__ = [
     "AverageMarginalEffect",
     "ChoiceProbability",
     "Columns",
+    "ConditionalQuantile",
     "ConditionalVariance",
     "ConsumerWelfare",
     "Contrast",

@@ -1,8 +1,10 @@
-"""The law of the outcome beyond its mean: tail probabilities, conditional variances, probabilities of choices."""
+"""The law of the outcome beyond its mean: tail probabilities, quantiles, variances, probabilities of choices."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,48 +12,61 @@ from numpy.typing import NDArray
 
 from deepdml.errors import OptionError
 from deepdml.estimands.averages import Averaged
-from deepdml.estimands.base import Sample, register
+from deepdml.estimands.base import Evaluation, Sample, register
 from deepdml.estimands.contrast import places
 from deepdml.estimands.fields import Field, Terms, structural_row
 from deepdml.estimands.response import functional
 from deepdml.families import Family
 
 Float = NDArray[np.float64]
+Function = Callable[[Float], Float]
 
 
 @dataclass(frozen=True)
 class OfLaw(Averaged):
-    """E[f(eta)] of functions that the family gives, at the observed treatment or with one variable set."""
+    """E[f(eta)] of functions that the family gives, at the observed treatment or with one variable set.
+
+    With a second value `against` it is E[f(eta)] at the one less E[f(eta)] at the other.
+    """
 
     column: str | None = field(default=None, kw_only=True)
     value: Any = field(default=None, kw_only=True)
+    against: Any = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if (self.column is None) != (self.value is None):
             raise OptionError(f"column={self.column!r}, value={self.value!r}; give both or neither.")
+        if self.column is None and self.against is not None:
+            raise OptionError(f"against={self.against!r} needs the variable and its other value, column= and value=.")
 
-    def functions(self, family: Family) -> list[Any]:
-        """Return the functions of eta."""
+    def functions(self, family: Family) -> list[tuple[Function, Function | None]]:
+        """Return the functions of eta, each with its derivative, or None for differences."""
         raise NotImplementedError
 
-    def place(self, sample: Sample) -> Field:
-        """Return the structural row at which the functions are taken."""
+    def fields(self, sample: Sample) -> tuple[Field, ...]:
+        """Return the structural rows at which the functions are taken: one, or two for a difference."""
         if self.column is None:
-            return structural_row(sample)
-        return places(sample, self.column, (self.value,))[0]
+            return (structural_row(sample),)
+        return places(sample, self.column, (self.value,) if self.against is None else (self.value, self.against))
 
     def where(self) -> str:
         """Return what a label says about the treatment."""
-        return "" if self.column is None else f", {self.column} = {self.value}"
+        if self.column is None:
+            return ""
+        return f", {self.column} = {self.value}" + ("" if self.against is None else f" vs {self.against}")
 
     def parts(self, sample: Sample) -> tuple[Terms, tuple[Field, ...]]:
         family, functions = sample.family, self.functions(sample.family)
 
-        def terms(theta: Float, t: Float) -> tuple[Float, Float]:
-            pairs = [functional(family, function, t, theta) for function in functions]
+        def one(theta: Float, t: Float) -> tuple[Float, Float]:
+            pairs = [functional(family, function, t, theta, slope) for function, slope in functions]
             return np.stack([value for value, _ in pairs], axis=-1), np.stack([slope for _, slope in pairs], axis=-2)
 
-        return terms, (self.place(sample),)
+        def difference(theta: Float, new: Float, old: Float) -> tuple[Float, Float]:
+            (here, up), (there, down) = one(theta, new), one(theta, old)
+            return here - there, up - down
+
+        return (one if self.against is None else difference), self.fields(sample)
 
 
 @register
@@ -63,8 +78,9 @@ class TailProbability(OfLaw):
     ----------
     cuts : number, level, or sequence of these
         In the units of the outcome; levels of an ordered one.
-    column, value : optional
-        A variable left of the bar, and what it is set to in all rows; by default the treatment stays as observed.
+    column, value, against : optional
+        A variable left of the bar, what it is set to in all rows, and a second value of it whose result is subtracted;
+        by default the treatment stays as observed.
     subset : optional
         Rows to average over; see `Averaged`.
 
@@ -90,8 +106,70 @@ class TailProbability(OfLaw):
     def labels(self, sample: Sample, q: int) -> tuple[str, ...]:
         return tuple(f"P(y > {cut}{self.where()}){self.suffix(sample)}" for cut in self.cuts)
 
-    def functions(self, family: Family) -> list[Any]:
-        return [lambda eta, cut=cut: family.tail(cut, eta) for cut in self.cuts]
+    def functions(self, family: Family) -> list[tuple[Function, Function | None]]:
+        return [(partial(family.tail, cut), None) for cut in self.cuts]
+
+
+@register
+@dataclass(frozen=True)
+class ConditionalQuantile(OfLaw):
+    """E[Q(T, X)] with P(y <= Q(t, x) | t, x) = share: the average quantile of rows of one treatment and covariates.
+
+    With `against` it is the quantile treatment effect given x, averaged over x. The quantile of the outcome over all
+    rows is another number: it mixes the rows' laws before it orders outcomes.
+
+    Where the outcome is censored, the quantile of some rows is the point of censoring, which they keep when theta moves
+    a little. The average is regular as long as few rows are just about to reach it.
+
+    Parameters
+    ----------
+    shares : float or sequence of float
+        Between 0 and 1; .5 is the median. The result is in the units of the outcome.
+    column, value, against : optional
+        A variable left of the bar, what it is set to in all rows, and a second value of it whose result is subtracted;
+        by default the treatment stays as observed.
+    subset : optional
+        Rows to average over; see `Averaged`.
+
+    References
+    ----------
+    Koenker & Bassett, "Regression Quantiles" (Econometrica 1978), for quantiles given covariates; here they are those
+    of the family's law.
+
+    Examples
+    --------
+    >>> ConditionalQuantile([0.1, 0.9], column="treat", value=1, against=0).shares
+    (0.1, 0.9)
+    """
+
+    name: ClassVar[str] = "conditional quantile"
+
+    shares: Any
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        shares = tuple(np.atleast_1d(np.asarray(self.shares, np.float64)).tolist())
+        if not shares or not all(0 < share < 1 for share in shares):
+            raise OptionError(
+                f"shares={self.shares!r}; give one or several between 0 and 1, such as 0.5 for the median."
+            )
+        object.__setattr__(self, "shares", shares)
+
+    def labels(self, sample: Sample, q: int) -> tuple[str, ...]:
+        return tuple(f"Q{share:g}(y | t, x{self.where()}){self.suffix()}" for share in self.shares)
+
+    def functions(self, family: Family) -> list[tuple[Function, Function | None]]:
+        return [(partial(family.quantile, share), partial(family.quantile_slope, share)) for share in self.shares]
+
+    def evaluate(self, sample: Sample) -> Evaluation:
+        found = super().evaluate(sample)
+        for j, share in enumerate(self.shares):
+            if not found.gradient[:, j].any():
+                raise OptionError(
+                    f"the {share:g} quantile is a point of censoring in every row, which no treatment or covariate "
+                    "moves; take another share, or TailProbability."
+                )
+        return found
 
 
 @register
@@ -101,8 +179,9 @@ class ConditionalVariance(OfLaw):
 
     Parameters
     ----------
-    column, value : optional
-        A variable left of the bar, and what it is set to in all rows; by default the treatment stays as observed.
+    column, value, against : optional
+        A variable left of the bar, what it is set to in all rows, and a second value of it whose result is subtracted;
+        by default the treatment stays as observed.
     subset : optional
         Rows to average over; see `Averaged`.
     """
@@ -112,8 +191,8 @@ class ConditionalVariance(OfLaw):
     def labels(self, sample: Sample, q: int) -> tuple[str, ...]:
         return (f"Var(y | t, x{self.where()}){self.suffix(sample)}",)
 
-    def functions(self, family: Family) -> list[Any]:
-        return [family.variance]
+    def functions(self, family: Family) -> list[tuple[Function, Function | None]]:
+        return [(family.variance, None)]
 
 
 @register
@@ -125,8 +204,9 @@ class ChoiceProbability(OfLaw):
     ----------
     levels : level or sequence of levels, optional
         Of a multinomial or ordered outcome, all of them by default; 0 and 1 of a binary one.
-    column, value : optional
-        A variable left of the bar, and what it is set to in all rows; by default the treatment stays as observed.
+    column, value, against : optional
+        A variable left of the bar, what it is set to in all rows, and a second value of it whose result is subtracted;
+        by default the treatment stays as observed.
     subset : optional
         Rows to average over; see `Averaged`.
     """
@@ -147,5 +227,5 @@ class ChoiceProbability(OfLaw):
     def labels(self, sample: Sample, q: int) -> tuple[str, ...]:
         return tuple(f"P(y = {level}{self.where()}){self.suffix(sample)}" for level in self._levels(sample.family))
 
-    def functions(self, family: Family) -> list[Any]:
-        return [lambda eta, level=level: family.probability(level, eta) for level in self._levels(family)]
+    def functions(self, family: Family) -> list[tuple[Function, Function | None]]:
+        return [(partial(family.probability, level), None) for level in self._levels(family)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -142,8 +142,8 @@ class Interventions:
             raise OptionError(f"the formula left of the bar has no value at {listed}: {error}") from error
         return self._field(own, law)
 
-    def middle(self, column: str, how: Literal["mean", "median"]) -> float:
-        """Return the weighted mean or median of a number left of the bar."""
+    def middle(self, column: str, how: str) -> float:
+        """Return the weighted "mean" or "median" of a number left of the bar."""
         self.check_number(column)
         values = np.asarray(self._raw()[column], np.float64)
         weights = np.ones_like(values) if self._weights is None else self._weights
@@ -261,8 +261,8 @@ class Interventions:
         seen = np.asarray(self._raw()[column], np.float64)
         if isinstance(law, DiscreteLaw) and not seen.min() <= value <= seen.max():
             raise OptionError(
-                f"{column} = {value:g} lies outside the data ({seen.min():g} to {seen.max():g}), where nothing is known "
-                "of a treatment that has few values."
+                f"{column} = {value:g} lies outside the data ({seen.min():g} to {seen.max():g}), where nothing is "
+                "known of a treatment that has few values."
             )
         warn_outside(column, (value,), seen)
 

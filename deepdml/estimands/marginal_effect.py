@@ -71,7 +71,7 @@ class AverageMarginalEffect(Averaged):
     def __post_init__(self) -> None:
         if self.method not in get_args(Method):
             raise unknown_option("method", self.method, get_args(Method))
-        if self.at == "all":
+        if str(self.at) == "all":
             raise OptionError(
                 "at='all' asks for the effect in every row, which has no standard error; Results.theta holds the rows' "
                 "coefficients, and gate() and sorted_effects() give effects in groups of rows."
@@ -94,7 +94,7 @@ class AverageMarginalEffect(Averaged):
 
     def _where(self) -> str:
         """Return what a label says about the other variables."""
-        said = [] if self.at == "overall" else [self.at]
+        said: list[str] = [] if self.at == "overall" else [self.at]
         said += [f"{name} = {value}" for name, value in self.atexog or ()]
         return f", at {', '.join(said)}" if said else ""
 

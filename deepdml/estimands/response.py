@@ -31,7 +31,17 @@ def marginal(family: Family, t: Float, slope: Float, theta: Float) -> tuple[Floa
     return (first * move).sum(-1), family.pull(t, along) + family.pull(slope, first, one=0.0)
 
 
-def functional(family: Family, function: Callable[[Float], Float], t: Float, theta: Float) -> tuple[Float, Float]:
-    """Return a function of the indices (...,), such as a tail probability, and its gradient (..., k)."""
+def functional(
+    family: Family,
+    function: Callable[[Float], Float],
+    t: Float,
+    theta: Float,
+    slope: Callable[[Float], Float] | None = None,
+) -> tuple[Float, Float]:
+    """Return a function of the indices (...,), such as a tail probability, and its gradient (..., k).
+
+    `slope` is its derivative in the indices, by default by differences.
+    """
     eta = family.indices(t, theta)
-    return np.asarray(function(eta)), family.pull(t, family.slope(function, eta))
+    moved = family.slope(function, eta) if slope is None else np.asarray(slope(eta))
+    return np.asarray(function(eta)), family.pull(t, moved)

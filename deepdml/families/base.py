@@ -97,6 +97,18 @@ class Family:
             "as 'gaussian_scale'."
         )
 
+    def quantile(self, share: float, eta: Array) -> Array:
+        """Return the value below which y lies with probability `share` given t and x, in the units of y."""
+        raise OptionError(
+            f"the family {self.name!r} has no quantiles: they need the whole law of the outcome, and one without "
+            "steps, so that they are smooth in theta. Choose a family that has them, such as 'gaussian_scale' or "
+            "'weibull'; for counts and levels use TailProbability."
+        )
+
+    def quantile_slope(self, share: float, eta: Array) -> Array:
+        """Return d quantile / d eta."""
+        return self.slope(lambda at: np.asarray(self.quantile(share, at)), eta)
+
     def probability(self, level: Any, eta: Array) -> Array:
         """Return P(y = level | t, x) of one of finitely many outcomes."""
         raise OptionError(f"the outcomes of the family {self.name!r} are no choice among a few; use TailProbability.")

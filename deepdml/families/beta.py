@@ -62,7 +62,18 @@ class Beta(MultiIndex):
     def variance(self, eta: Any) -> Any:
         return expit(eta[..., 0]) * expit(-eta[..., 0]) / (1.0 + exp(eta[..., 1]))
 
-    def tail(self, cut: float, eta: Any) -> Any:
-        precision = np.exp(eta[..., 1])
-        cut = min(max(cut, 0.0), 1.0)
-        return special.betaincc(expit(eta[..., 0]) * precision, expit(-eta[..., 0]) * precision, cut)
+    def tail(self, cut: Any, eta: Any) -> Any:
+        return special.betaincc(*_exponents(eta), np.clip(cut, 0.0, 1.0))
+
+    def quantile(self, share: float, eta: Any) -> Any:
+        # inside the support, also where an exponent near zero puts all mass at an end
+        return special.betaincinv(*_exponents(eta), share).clip(np.finfo(float).tiny, 1.0 - np.finfo(float).epsneg)
+
+    def quantile_slope(self, share: float, eta: Any) -> Any:
+        return self.implicit_quantile_slope(share, eta)
+
+
+def _exponents(eta: Any) -> tuple[Any, Any]:
+    """Return the two parameters of the beta law."""
+    precision = np.exp(eta[..., 1])
+    return expit(eta[..., 0]) * precision, expit(-eta[..., 0]) * precision

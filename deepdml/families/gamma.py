@@ -54,6 +54,14 @@ class Gamma(MultiIndex):
     def variance(self, eta: Any) -> Any:
         return exp(2.0 * eta[..., 0] - eta[..., 1])
 
-    def tail(self, cut: float, eta: Any) -> Any:
+    def tail(self, cut: Any, eta: Any) -> Any:
         shape = np.exp(eta[..., 1])
-        return special.gammaincc(shape, shape * max(cut, 0.0) * np.exp(-eta[..., 0]))
+        return special.gammaincc(shape, shape * np.maximum(cut, 0.0) * np.exp(-eta[..., 0]))
+
+    def quantile(self, share: float, eta: Any) -> Any:
+        shape = np.exp(eta[..., 1])
+        # above zero, also where a shape near zero puts all mass there
+        return (special.gammaincinv(shape, share) / shape * np.exp(eta[..., 0])).clip(np.finfo(float).tiny)
+
+    def quantile_slope(self, share: float, eta: Any) -> Any:
+        return self.implicit_quantile_slope(share, eta)

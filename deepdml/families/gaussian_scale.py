@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from deepdml.families.arrays import exp, log, matrix, ndtr, stack, zeros_like
 from deepdml.families.base import Float, register
@@ -54,3 +55,6 @@ class GaussianScale(MultiIndex):
 
     def tail(self, cut: float, eta: Any) -> Any:
         return ndtr((eta[..., 0] - cut) * exp(-eta[..., 1]))
+
+    def quantile(self, share: float, eta: Any) -> Any:
+        return eta[..., 0] + special.ndtri(share) * exp(eta[..., 1])

@@ -54,3 +54,6 @@ class Gumbel(MultiIndex):
 
     def tail(self, cut: float, eta: Any) -> Any:
         return -expm1(-exp((eta[..., 0] - cut) * exp(-eta[..., 1])))
+
+    def quantile(self, share: float, eta: Any) -> Any:
+        return eta[..., 0] - np.log(-np.log(share)) * exp(eta[..., 1])

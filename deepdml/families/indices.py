@@ -104,6 +104,15 @@ class MultiIndex(Family):
         """Return the second derivatives of the mean (..., r, r)."""
         return self.slope(self.mean_slope, eta)
 
+    def implicit_quantile_slope(self, share: float, eta: Array) -> Array:
+        """Return d quantile / d eta (..., r), which is d tail / d eta over the density, both at the quantile.
+
+        For laws whose quantile is found by iteration; its differences would take as many as the tail's, and longer.
+        """
+        at = self.quantile(share, eta)
+        fall = self.slope(lambda near: np.asarray(self.tail(at, near)), eta)
+        return fall * np.exp(self.loss(at, eta))[..., None]
+
     def perfect_loss(self, y: Float) -> Float:
         # a density has no greatest value, so that the skill of a fit has no zero point
         return np.full(len(y), np.nan)

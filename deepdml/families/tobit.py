@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from deepdml.errors import DataError, OptionError
 from deepdml.families.arrays import exp, log, log_ndtr, matrix, ndtr, stack, where, zeros_like
@@ -108,6 +109,15 @@ class Tobit(MultiIndex):
         if not self.lower <= cut < self.upper:
             return np.full(eta.shape[:-1], float(cut < self.lower))
         return ndtr((eta[..., 0] - cut) * np.exp(-eta[..., 1]))
+
+    def quantile(self, share: float, eta: Any) -> Any:
+        return (eta[..., 0] + special.ndtri(share) * np.exp(eta[..., 1])).clip(self.lower, self.upper)
+
+    def quantile_slope(self, share: float, eta: Any) -> Any:
+        # a row whose quantile is a point of censoring keeps it when theta moves a little
+        at = self.quantile(share, eta)
+        moves = (at > self.lower) & (at < self.upper)
+        return moves[..., None] * np.stack([np.ones_like(at), special.ndtri(share) * np.exp(eta[..., 1])], axis=-1)
 
 
 def _sides(y: Any) -> tuple[Any, Any, Any]:

@@ -113,3 +113,6 @@ class Weibull(MultiIndex):
         # the cumulative hazard of a cut at or below zero is zero
         with np.errstate(divide="ignore"):
             return np.exp(-np.exp(np.exp(eta[..., 1]) * (np.log(max(cut, 0.0)) - eta[..., 0])))
+
+    def quantile(self, share: float, eta: Any) -> Any:
+        return np.exp(eta[..., 0] + np.log(-np.log1p(-share)) * np.exp(-eta[..., 1]))

@@ -36,6 +36,12 @@ CASES = {
         dd.Contrast("t", 1, 0, "odds ratio", subset="x0 > 0"),
         dd.OddsRatio("t"),
     ],
+    ("weibull", "binary", None): [
+        dd.ConditionalQuantile([0.5, 0.9]),
+        dd.ConditionalQuantile(0.5, column="t", value=1, against=0),
+    ],
+    # nine rows in ten have their lower quartile at the point of censoring
+    ("tobit", "binary", None): [dd.ConditionalQuantile([0.25, 0.9], subset="x0 > 0")],
     ("poisson", "binary", None): [
         dd.Contrast("t", 1, 0, "ratio", subset="untreated"),
         dd.AverageMarginalEffect(dummy=True),

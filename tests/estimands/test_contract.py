@@ -66,6 +66,11 @@ EXAMPLES: list[tuple[Estimand, str, str, str | None]] = [
     (dd.TailProbability(0, column="t", value=1, subset="treated"), "logit", "binary", None),
     (dd.ConditionalVariance(), "poisson", "binary", None),
     (dd.ConditionalVariance(column="t", value=2.0), "logit", "continuous", None),
+    (dd.ConditionalQuantile([0.2, 0.7]), "weibull", "continuous", None),
+    (dd.ConditionalQuantile(0.9, column="t", value=1, against=0), "gamma", "binary", None),
+    (dd.ConditionalQuantile(0.4, column="t", value=1, subset="treated"), "beta", "binary", None),
+    (dd.ConditionalQuantile(0.3), "gumbel", "two", None),
+    (dd.TailProbability(1.0, column="t", value=1, against=0), "gaussian_scale", "binary", None),
     (dd.ChoiceProbability(), "logit", "binary", None),
     (dd.ChoiceProbability(1, column="arm", value="b"), "logit", "arms", None),
     (UserFunction(surplus, "surplus"), "logit", "continuous", None),
@@ -108,7 +113,7 @@ def at_node(known: Any, node: int, n: int) -> tuple[Sample, np.ndarray]:
     moved = replace(fit, rows=replace(fit.rows, t=t, treatment=treatment))
     columns = UserColumns(moved, frame)
     piece = fit.rows.repetitions[0]
-    sample = Sample(t, fit.t_names, piece.theta, law, fit.family, columns.interventions, columns)
+    sample = Sample(t, fit.theta_names, piece.theta, law, fit.family, columns.interventions, columns)
     return sample, np.broadcast_to(weights, (n, weights.shape[1]))[:, node]
 
 

@@ -435,7 +435,7 @@ class TestPoints:
         )
         fit = replace(draw.results._fit, rows=replace(draw.results._fit.rows, repetitions=(same,)))
         res = type(draw.results)(fit, AverageCoefficient(), draw.results._estimates, draw.results._model)
-        if method.endswith("ex") and (at == "zero" or draw.frame["t"].median() == 0 and at == "median"):
+        if method.endswith("ex") and (at == "zero" or (draw.frame["t"].median() == 0 and at == "median")):
             with pytest.raises(dd.errors.OptionError, match="which is zero there"):
                 res.get_margeff(at, method)
             return
