@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,6 +22,7 @@ PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # relative to the mean curvatur
 NEWTON_PENALTY = 1e-3
 SPARSE_START = 1e-2
 NEW_HESSIANS = 4  # Newton steps with a new hessian; the steps after them keep the last one
+MOST_HALVINGS = 20  # of a step after which the loss is not finite
 STEP_LIMIT = 3.0  # root mean square change of the outputs in one step
 CONVERGED = 0.03  # a last step, as a share of sqrt(coefficients / rows): of the order of their sampling error
 
@@ -264,6 +266,8 @@ class _Newton:
         for iteration in range(self.task.iterations):
             renew = iteration == 0 or (not self.task.constant_curvature and iteration < NEW_HESSIANS)
             new = self._derivatives(at, active, hessians if renew else None, iteration == 0)
+            for net in [net for net in active if iteration and not math.isfinite(float(new[1][net]))]:
+                self._retreat(net, at, steps, value, new, hessians if renew else None)
             if renew:
                 self._factor(hessians, active, factored)
             for net in list(active):
@@ -291,6 +295,27 @@ class _Newton:
         noise = [square / max(c, 1e-300) for square, c in zip(squares.tolist(), curvature, strict=True)]
         return [_Minimum(*each) for each in zip(at, gradients, factored, noise, strict=True)]
 
+    def _retreat(
+        self,
+        net: int,
+        at: Tensor,
+        steps: Tensor,
+        value: Tensor,
+        new: tuple[Tensor, Tensor, Tensor],
+        hessians: Tensor | None,
+    ) -> None:
+        """Halve a net's last step, which overflowed, until its loss is no greater than before it.
+
+        Where the loss is infinite its derivatives are no numbers, so that no other step could start there.
+        """
+        for _ in range(MOST_HALVINGS):
+            steps[net] *= 0.5
+            at[net] -= steps[net]
+            for sums, own in zip(new, self._derivatives(at, [net], hessians, False), strict=True):
+                sums[net] = own[net]
+            if float(new[1][net]) <= float(value[net]):
+                return
+
     def _factor(self, hessians: Tensor, active: list[int], factored: list[Penalized]) -> None:
         """Factor the active nets' hessians in place, which halves what a wide basis holds, and note the factors."""
         for net in active:
@@ -317,6 +342,8 @@ class _Newton:
                 value[net] += self.task.loss(out, rows[None], units).sum()
                 if first:
                     gradient, curvature = self.task.first_derivatives(rows[None], units)
+                elif hessians is None:
+                    gradient = self.task.gradient(out, rows[None], units)
                 else:
                     gradient, curvature = self.task.derivatives(out, rows[None], units)
                 gradients[net] += gradient_sum(features, gradient[0])

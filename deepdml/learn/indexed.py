@@ -122,6 +122,10 @@ class IndexTask(FamilyTask):
         score, curvature = self._slopes(self._outcome(rows, units, out.dtype), eta)
         return self._spread(score, curvature, matrices, rows, units)
 
+    def gradient(self, out: Tensor, rows: Tensor, units: Units | None = None) -> Tensor:
+        eta, matrices = self._eta(out, rows)
+        return self._pulled(self._score(self._outcome(rows, units, out.dtype), eta), matrices, rows, units)
+
     def first_derivatives(self, rows: Tensor, units: Units | None = None) -> tuple[Tensor, Tensor]:
         if units is None or units.start is None:
             raise TypeError("Newton's method starts in the units of a net")
@@ -134,12 +138,12 @@ class IndexTask(FamilyTask):
     def _spread(
         self, score: Tensor, curvature: Tensor, matrices: Tensor, rows: Tensor, units: Units | None
     ) -> tuple[Tensor, Tensor]:
-        gradient = (score[..., None] * matrices).sum(-2)
         hessian = matrices.transpose(-1, -2) @ curvature @ matrices
-        return (
-            self._scaled(self._weighted(gradient, rows), units),
-            self._scaled(self._weighted(hessian, rows), units),
-        )
+        return self._pulled(score, matrices, rows, units), self._scaled(self._weighted(hessian, rows), units)
+
+    def _pulled(self, score: Tensor, matrices: Tensor, rows: Tensor, units: Units | None) -> Tensor:
+        """Return a score in eta (..., r) as the weighted gradient in theta (..., k)."""
+        return self._scaled(self._weighted((score[..., None] * matrices).sum(-2), rows), units)
 
     def gradients(self, out: Tensor) -> Tensor:
         """Return the unweighted derivative of every row's loss in theta at outputs (n, k)."""

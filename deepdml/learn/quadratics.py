@@ -113,9 +113,11 @@ def curvature_sum(features: Tensor, curvature: Tensor) -> Tensor:
     method corrects, and twice as fast.
     """
     f, o = features.shape[1], curvature.shape[1]
-    hessian = torch.empty(o, f, o, f, dtype=torch.float64, device=features.device)
+    hessian = torch.zeros(o, f, o, f, dtype=torch.float64, device=features.device)
     for j in range(o):
         for k in range(j, o):
+            if not bool(curvature[:, j, k].any()):  # a scale is often orthogonal to the location
+                continue
             block = (features.T @ (features * curvature[:, j, k, None].to(features.dtype))).double()
             hessian[j, :, k] = block
             hessian[k, :, j] = block.T

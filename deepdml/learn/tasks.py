@@ -80,6 +80,10 @@ class Task:
         """Return the weighted gradient (..., o) and expected hessian (..., o, o) of each row's loss in the outputs."""
         raise NotImplementedError
 
+    def gradient(self, out: Tensor, rows: Tensor, units: Units | None = None) -> Tensor:
+        """Return the first of `derivatives` alone, for where curvatures are kept from earlier steps."""
+        return self.derivatives(out, rows, units)[0]
+
     def first_derivatives(self, rows: Tensor, units: Units | None = None) -> tuple[Tensor, Tensor]:
         """Return gradient and hessian at output zero of a quadratic that starts Newton's method well."""
         return self.derivatives(
