@@ -14,6 +14,7 @@ import pytest
 
 import deepdml as dd
 from deepdml.errors import OptionError
+from deepdml.estimands import registered as estimands
 from deepdml.families import Family, registered
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,9 +49,9 @@ def test_what_is_shown_is_public() -> None:
     assert set(public_names()) >= SHOWN
 
 
-def table(heading: str) -> list[list[str]]:
-    """Return the rows of the table of docs/families.md whose head begins so, as cells."""
-    lines = (DOCS / "families.md").read_text().splitlines()
+def table(heading: str, page: str = "families.md") -> list[list[str]]:
+    """Return the rows of the table of a page whose head begins so, as cells."""
+    lines = (DOCS / page).read_text().splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith(heading))
     rows = []
     for line in lines[start + 2 :]:
@@ -68,11 +69,12 @@ def test_the_page_of_families_has_every_name_and_alias() -> None:
 
 
 def able(family: Family, what: str) -> bool:
-    """Return whether a family has a mean, a variance, a tail or probabilities."""
+    """Return whether a family has a mean, a variance, quantiles, a tail or probabilities."""
     eta = np.zeros((1, family.n_indices)) if hasattr(family, "n_indices") else np.zeros(1)
     ask = {
         "mean": lambda: family.mean(eta),
         "variance": lambda: family.variance(eta),
+        "quantile": lambda: family.quantile(0.3, eta),
         "tail": lambda: family.tail(LEVELS.get(family.name, (0.5,))[0], eta),
         "probability": lambda: [family.probability(level, eta) for level in family.outcomes()],
     }[what]
@@ -89,12 +91,20 @@ def test_the_page_of_families_says_what_each_can_answer(row: list[str]) -> None:
     cls = registered()[name]
     options = {"levels": LEVELS[name]} if name in LEVELS else {"names": ["level"]} if name == "custom" else {}
     family = cls(**options)
-    for what, cell in zip(("mean", "variance", "tail", "probability"), row[1:], strict=True):
+    for what, cell in zip(("mean", "variance", "quantile", "tail", "probability"), row[1:], strict=True):
         assert able(family, what) == cell.startswith("yes"), what
 
 
 def test_the_page_of_families_answers_for_all() -> None:
     assert {row[0].strip("`") for row in table("| family | mean")} == set(registered())
+
+
+def test_the_page_of_estimands_gives_each_a_formula_units_and_a_source() -> None:
+    rows = table("| estimand | formula", "estimands.md")
+    assert all(len(row) == 4 and all(row) for row in rows), "formula, units, source"
+    named = {name for row in rows for name in re.findall(r"`(\w+)\(", row[0])}
+    # of those that are not asked for by name, one stacks others, one is made by gate() and blp(), one is a function
+    assert named == {kind.__name__ for kind in estimands().values()} - {"Stack", "Projection", "UserFunction"} | {"h"}
 
 
 @pytest.mark.parametrize("page", PAGES)

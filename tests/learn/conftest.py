@@ -63,7 +63,7 @@ def posed() -> Callable[..., Posed]:
     ) -> Posed:
         frame = draw(family, **kwargs) if frame is None else frame
         data = build_data(formula, frame)
-        problem = pose(data, resolve_family(family), LearnOptions())
+        problem = pose(data, resolve_family(family).bind(data.t_names), LearnOptions())
         plan = plan or make_plan(len(frame), n_folds, rng=np.random.default_rng(7))
         scheme = (paired if learner == "auto" else single)(plan, np.random.default_rng(8))
         return Posed(frame, problem, plan, scheme, Inputs.over_training_rows(problem.x, scheme))

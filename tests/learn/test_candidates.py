@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import statsmodels.api as sm
 import torch
@@ -125,3 +126,36 @@ class TestFits:
         own = torch.from_numpy(before.scheme.target == 0)
         assert torch.equal(one.coefficients[own], two.coefficients[own])
         assert (one.coefficients[~own] != two.coefficients[~own]).any(1).any(1).any()
+
+
+class TestFamiliesWithScales:
+    @pytest.fixture
+    def durations(self, posed):
+        """Weibull durations, whose hazard grows with the exponential of an exponential of the outputs."""
+        rng = np.random.default_rng(4)
+        x, t = rng.standard_normal((400, 3)), rng.integers(0, 2, 400) * 1.0
+        y = np.exp(0.3 * x[:, 0] + 0.4 * t) * rng.weibull(1.5, 400)
+        return posed("weibull", frame=pd.DataFrame({"y": y, "t": t, **{f"x{j}": x[:, j] for j in range(3)}}))
+
+    def test_gradients_alone_are_those_of_the_derivatives(self, durations):
+        task, rows = durations.problem.outcome, torch.arange(30).view(2, 15)
+        out = 0.3 * torch.randn(2, 15, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        assert torch.equal(task.gradient(out, rows), task.derivatives(out, rows)[0])
+
+    def test_a_step_that_overflows_is_halved_until_it_gains(self, durations):
+        task, x = durations.problem.outcome, durations.problem.x
+        newton = candidates._Newton(task, linear_basis(x), x, durations.scheme, durations.units(task))
+        at = torch.zeros(newton.shape, dtype=torch.float64)
+        gradients, value, _ = newton._derivatives(at, [0, 1], None, False)
+        # downhill, and far too far
+        steps = -gradients.view(len(at), at.shape[2], at.shape[1]).transpose(1, 2)
+        at += steps
+        new = newton._derivatives(at, [0, 1], None, False)
+        assert new[1][:2].isinf().all()
+        other = at[1].clone()
+        newton._retreat(0, at, steps, value, new, None)
+        torch.testing.assert_close(at[0], steps[0])
+        assert float(new[1][0]) <= float(value[0])
+        again = newton._derivatives(at, [0], None, False)
+        assert all(torch.equal(ours[0], theirs[0]) for ours, theirs in zip(new, again, strict=True))
+        assert torch.equal(at[1], other)  # no net's outcomes reach another

@@ -46,11 +46,14 @@ class TestQuadratic:
         torch.testing.assert_close(total.hessian, one.hessian + two.hessian)
         torch.testing.assert_close(total.gradient, torch.full((4,), 3.0).double())
 
-    def test_sums_over_rows(self):
+    @pytest.mark.parametrize("orthogonal", [False, True])
+    def test_sums_over_rows(self, orthogonal):
         g = torch.Generator().manual_seed(3)
         features, gradient = torch.randn(9, 4, generator=g).double(), torch.randn(9, 2, generator=g).double()
         half = torch.randn(9, 2, 2, generator=g).double()
         curvature = half @ half.transpose(1, 2)
+        if orthogonal:
+            curvature = curvature * torch.eye(2)
         rows = [torch.kron(curvature[i], torch.outer(features[i], features[i])) for i in range(9)]
         torch.testing.assert_close(curvature_sum(features, curvature), torch.stack(rows).sum(0))
         each = [torch.kron(gradient[i], features[i]) for i in range(9)]
