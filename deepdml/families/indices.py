@@ -83,7 +83,10 @@ class MultiIndex(Family):
         raise NotImplementedError
 
     def second(self, y: Array, eta: Array) -> Array:
-        """Return the second derivative of the loss in eta (..., r, r); asked of families that are not `closed`."""
+        """Return a matrix (..., r, r) with the conditional mean of the loss's second derivative in eta given t and x.
+
+        Asked of families that are not `closed`: the second derivative, or what has the same mean and varies less.
+        """
         raise NotImplementedError
 
     def curvature(self, y: Array, eta: Array) -> Array:
