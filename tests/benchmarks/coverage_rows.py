@@ -246,7 +246,7 @@ def can_fit(estimator: Estimator, study: Study) -> bool:
     """
     if estimator == "DoubleML":
         return study.doubleml is not None
-    return study.design not in ("arms", "two_treatments", "outcome")
+    return study.design not in ("arms", "choices", "durations", "outcome", "two_treatments")
 
 
 def read(path: Path) -> pd.DataFrame:
