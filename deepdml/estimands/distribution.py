@@ -156,7 +156,7 @@ class ConditionalQuantile(OfLaw):
         object.__setattr__(self, "shares", shares)
 
     def labels(self, sample: Sample, q: int) -> tuple[str, ...]:
-        return tuple(f"Q{share:g}(y | t, x{self.where()}){self.suffix()}" for share in self.shares)
+        return tuple(f"Q{share:g}(y | t, x{self.where()}){self.suffix(sample)}" for share in self.shares)
 
     def functions(self, family: Family) -> list[tuple[Function, Function | None]]:
         return [(partial(family.quantile, share), partial(family.quantile_slope, share)) for share in self.shares]
