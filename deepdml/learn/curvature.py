@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,6 @@ from numpy.typing import NDArray
 from deepdml.errors import OptionError, unknown_option
 from deepdml.families import Family
 from deepdml.families.indices import MultiIndex
-from deepdml.learn.influence import TreatmentLaw
 from deepdml.learn.treatment import Levels, Scalar, Treatment
 
 Float = NDArray[np.float64]
@@ -19,6 +19,13 @@ Strategy = Literal["known design", "propensity plug-in", "moments", "location-sc
 
 CHUNK = 8192  # rows integrated at once
 FLOOR = 1e-3  # eigenvalues of Lambda below this share of the row's largest are raised to it
+
+
+class Nodes(Protocol):
+    """A law of the structural row given x."""
+
+    def nodes(self, rows: slice) -> tuple[Float, Float]:
+        """Return structural rows (n_rows or 1, m, d) and their weights (n_rows or 1, m) for the rows of a slice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +81,34 @@ def choose_strategy(lambda_: str, family: Family, treatment: Treatment, known: b
     return next(s for s in allowed if s == lambda_)
 
 
-def integrate(law: TreatmentLaw, family: Family, theta: Float, noise: Float | None, unit: Float) -> Curvature:
-    """Integrate the expected hessian over the law of the structural row.
+def integrate(law: Nodes, family: Family, theta: Float, noise: Float | None, unit: Float) -> Curvature:
+    """Integrate the expected hessian over the law of the structural row, and invert it; see `integrals`."""
+    return invert(*integrals(law, family, theta, noise, unit))
+
+
+def integrals(
+    law: Nodes,
+    family: Family,
+    theta: Float,
+    noise: Float | None,
+    unit: Float,
+    hessian: Callable[[Float], Float] | None = None,
+) -> tuple[Float, Float]:
+    """Return Lambda (n, d, d) and its remainder (n, d), integrated over the law of the structural row.
 
     Parameters
     ----------
     theta : (n, d) array
         Coefficients on structural rows scaled by `unit`.
     noise : (n, d, d) array or None
-        Sampling covariance of theta, for the remainder.
+        Sampling covariance of theta, for the remainder; it is zero for a family with several indices.
     unit : (d, d) array
         Maps a structural row t to the scaled one, t @ unit.
+    hessian : callable, optional
+        The expected hessian in the indices (..., r) of a family with several, in place of the family's own.
     """
     if isinstance(family, MultiIndex):
-        return _integrate_matrices(law, family, theta, unit)
+        return _integrate_matrices(law, family, theta, unit, hessian or family.hessian), np.zeros_like(theta)
     n, d = theta.shape
     matrix, remainder = np.empty((n, d, d)), np.zeros((n, d))
     for start in range(0, n, CHUNK):
@@ -101,11 +122,13 @@ def integrate(law: TreatmentLaw, family: Family, theta: Float, noise: Float | No
             spread = np.einsum("nmd,nde,nme->nm", nodes, noise[rows], nodes, optimize=True)
             slope = 0.5 * weights * family.remainder_slope(eta) * spread
             remainder[rows] = np.einsum("nm,nmd->nd", slope, nodes)
-    return invert(matrix, remainder)
+    return matrix, remainder
 
 
-def _integrate_matrices(law: TreatmentLaw, family: MultiIndex, theta: Float, unit: Float) -> Curvature:
-    """Integrate A' I(A theta) A over the law, for a family with several indices; without a remainder."""
+def _integrate_matrices(
+    law: Nodes, family: MultiIndex, theta: Float, unit: Float, hessian: Callable[[Float], Float]
+) -> Float:
+    """Integrate A' I(A theta) A over the law, for a family with several indices."""
     n, k = theta.shape
     matrix = np.empty((n, k, k))
     step = max(1, CHUNK // k)
@@ -114,9 +137,9 @@ def _integrate_matrices(law: TreatmentLaw, family: MultiIndex, theta: Float, uni
         nodes, weights = law.nodes(rows)
         matrices = family.rows(nodes) @ unit
         eta = (matrices @ theta[rows, None, :, None])[..., 0]
-        heavy = weights[..., None, None] * (family.hessian(eta) @ matrices)
+        heavy = weights[..., None, None] * (hessian(eta) @ matrices)
         matrix[rows] = np.einsum("nmrk,nmrl->nkl", np.broadcast_to(matrices, heavy.shape), heavy, optimize=True)
-    return invert(matrix, np.zeros_like(theta))
+    return matrix
 
 
 def invert(matrix: Float, remainder: Float) -> Curvature:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -154,28 +156,35 @@ class IndexTask(FamilyTask):
         """Return the derivative of every row's loss in its first index, (n,)."""
         return self._score(self.y, self._indices(out))[:, 0]
 
-    def hessians(self, out: Tensor) -> Tensor:
-        """Return a matrix (n, k, k) for every row whose conditional mean given x is Lambda.
+    def seconds(self, out: Tensor) -> Tensor:
+        """Return a matrix (n, r, r) for every row, whose mean given t and x is the expected hessian in the indices.
 
-        It is the hessian expected given t where the family knows it, and the second derivative of the loss where not.
+        It is that hessian where the family knows it, and the second derivative of the loss where not.
         """
         eta = self._indices(out)
         if self.family.closed:
-            second = self.family.hessian(eta)
+            found: Tensor = self.family.hessian(eta)
         elif self.family.automatic:
-            second = loss_derivatives(self.family.loss, self.y, eta, definite=False)[1]
+            found = loss_derivatives(self.family.loss, self.y, eta, definite=False)[1]
         else:
-            second = self.family.second(self.y, eta)
-        found: Tensor = self.rows.transpose(1, 2) @ second @ self.rows
+            found = self.family.second(self.y, eta)
         return found
 
-    def remainder(self, out: Tensor, noise: Tensor, integrated: bool) -> Tensor:
+    def hessians(self, out: Tensor) -> Tensor:
+        """Return a matrix (n, k, k) for every row whose conditional mean given x is Lambda."""
+        return self.rows.transpose(1, 2) @ self.seconds(out) @ self.rows
+
+    def remainder(self, out: Tensor, noise: Tensor, hessian: Callable[[Tensor], Tensor]) -> Tensor:
         """Return what a Newton step from outputs (n, k) with sampling covariance `noise` (n, k, k) falls short by.
 
         With eta off by e, the score is on average I e + T e e / 2, T being the third derivative of the loss, and the
-        hessian at eta is I + dI e where it is integrated there. The remainder of the score is (dI - T / 2) Var(eta);
-        without `integrated`, where the hessian's error is not that of eta, it is - T / 2 Var(eta). T is taken at the
-        row's own outcome, whose mean given x is as good.
+        hessian that Lambda integrates is I + dI e. The remainder of the score is (dI - T / 2) Var(eta). T is taken at
+        the row's own outcome, whose mean given x is as good.
+
+        Parameters
+        ----------
+        hessian : callable
+            Returns I (n, r, r), known or learned, at indices (n, r).
         """
         eta = self._indices(out)
         values, vectors = torch.linalg.eigh(self.rows @ noise @ self.rows.transpose(1, 2))
@@ -184,8 +193,7 @@ class IndexTask(FamilyTask):
             up, down = eta + THIRD_STEP * along, eta - THIRD_STEP * along
             bend = self._score(self.y, up) + self._score(self.y, down) - 2.0 * here
             part = -0.5 * bend / THIRD_STEP**2
-            if integrated:
-                slope = (self.family.hessian(up) - self.family.hessian(down)) / (2.0 * THIRD_STEP)
-                part = part + (slope * along[:, None, :]).sum(-1)
+            slope = (hessian(up) - hessian(down)) / (2.0 * THIRD_STEP)
+            part = part + (slope * along[:, None, :]).sum(-1)
             total = total + share[:, None] * part
         return (total[..., None] * self.rows).sum(-2)

@@ -317,19 +317,19 @@ def learn_spread(setting: Setting, mean: Learned, rng: np.random.Generator) -> S
 def _stack_linear(setting: Setting, task: Task, inner: Scheme) -> tuple[Stack, Tensor]:
     """Stack a zero and a linear fit of a task; return the stack and the linear fit's predictions (n, o)."""
     x = setting.problem.x
-    stacked, candidates = stack_bases(x, task, inner, [linear_basis(x)] if x.shape[1] else [])
-    return stacked, candidates[-1].members.mean(0)
+    stacked, fits = stack_bases(x, task, inner, [linear_basis(x)] if x.shape[1] else [])
+    if not fits:
+        return stacked, torch.zeros_like(stacked.out)
+    return stacked, predictions_of_basis(fits[0], x, inner).members.mean(0)
 
 
-def stack_bases(x: Tensor, task: Task, inner: Scheme, bases: list[Basis]) -> tuple[Stack, list[Predictions]]:
-    """Stack a zero and fits of a task on bases, on a scheme of `within`; return the stack and its candidates."""
+def stack_bases(x: Tensor, task: Task, inner: Scheme, bases: list[Basis]) -> tuple[Stack, list[BasisFit]]:
+    """Stack a zero and fits of a task on bases, on a scheme of `within`; return the stack and the fits."""
     zero = torch.zeros(SPREAD_PARTS, len(x), task.n_out, device=x.device)
-    candidates = [Predictions(zero[:1], zero)]
     units = task.units([torch.zeros(0, dtype=torch.long)] * SPREAD_PARTS).to(x.device)
-    for basis in bases:
-        fit = fit_basis("basis", task, basis, x, inner, units)
-        candidates.append(predictions_of_basis(fit, x, inner))
-    return stack(task, candidates, inner), candidates
+    fits = [fit_basis("basis", task, basis, x, inner, units) for basis in bases]
+    candidates = [Predictions(zero[:1], zero), *(predictions_of_basis(fit, x, inner) for fit in fits)]
+    return stack(task, candidates, inner), fits
 
 
 def _correlations(setting: Setting, standard: Tensor, inner: Scheme) -> Tensor:

@@ -20,7 +20,7 @@ from deepdml.learn.backbones import BACKBONES, Backbone, build
 from deepdml.learn.curvature import Strategy, choose_strategy
 from deepdml.learn.indexed import IndexTask
 from deepdml.learn.tasks import LevelTask, MeanTask, OutcomeTask, Task
-from deepdml.learn.treatment import Levels, Scalar, Treatment, classify
+from deepdml.learn.treatment import Levels, Treatment, classify
 
 Float = NDArray[np.float64]
 
@@ -119,7 +119,7 @@ def pose(data: ModelData, family: Family, options: LearnOptions) -> Problem:
         if options.known is None and len(treatment.rows) > 1:
             codes = torch.from_numpy(treatment.codes).to(device)
             treated = LevelTask("treatment levels", codes, len(treatment.rows), weight)
-    elif strategy != "hessian regression" or isinstance(treatment, Scalar):
+    else:
         treated = MeanTask("treatment mean", torch.from_numpy((values - center) / spread).to(device), weight)
     x = _shared(data.x).to(device)
     return Problem(data, family, treatment, strategy, unit, x, weight, outcome, treated, center, spread)

@@ -202,20 +202,25 @@ def several_arms(rng: np.random.Generator, probabilities: Float, levels: tuple[s
     )
 
 
-def correlated(rng: np.random.Generator, mean: Float, covariance: Float, names: tuple[str, ...]) -> Law:
+def correlated(
+    rng: np.random.Generator, mean: Float, covariance: Float, names: tuple[str, ...], points: int = 2
+) -> Law:
     """Draw T = mean(x) + N(0, covariance) in R^v, for `mean` (n, v).
 
-    The nodes mean + L s, with L L' = covariance and s in {-1, 1}^v, have the first two moments of T: the Lambda of a
-    gaussian outcome is exact, that of another family is not.
+    The nodes are mean + L s, with L L' = covariance and s in the product of `points` Gauss-Hermite nodes. With two of
+    them, -1 and 1, they have the first two moments of T: the Lambda of a gaussian outcome is exact, that of another
+    family needs more.
     """
     root = np.linalg.cholesky(covariance)
     treatment = mean + rng.standard_normal(mean.shape) @ root.T
-    corners = np.array(list(product((-1.0, 1.0), repeat=len(names)))) @ root.T
+    values, weights = np.polynomial.hermite_e.hermegauss(points)
+    corners = np.array(list(product(values, repeat=len(names)))) @ root.T
+    shares = np.array(list(product(weights / weights.sum(), repeat=len(names)))).prod(1)
     nodes = mean[:, None] + corners
     columns = dict(zip(names, treatment.T, strict=True))
     rows = np.column_stack([np.ones(len(mean)), treatment])
     nodes = np.concatenate([np.ones((*nodes.shape[:2], 1)), nodes], axis=-1)
-    return Law(columns, " + ".join(names), names, rows, nodes, np.full((1, len(corners)), 1 / len(corners)))
+    return Law(columns, " + ".join(names), names, rows, nodes, shares[None])
 
 
 def _affine(values: Float) -> Float:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from deepdml.errors import OptionError
+from deepdml.errors import OptionError, unknown_option
 from deepdml.simulate.draws import (
+    FamilyName,
     Simulated,
     Truth,
     continuous,
@@ -43,27 +44,45 @@ def arms(n: int = 6_000, seed: int | None = None) -> Simulated:
     return draw(rng, Truth("gaussian", np.column_stack([alpha, b, c]), law, (0.3, 0.7, 1.0)), x)
 
 
-def two_treatments(n: int = 6_000, seed: int | None = None) -> Simulated:
+_TWO = {"gaussian": (1.0, -1.0, 0.5, 1.0), "logit": (0.0, -0.7, 0.4, 1.0), "poisson": (0.5, -0.3, 0.15, 0.5)}
+
+
+def two_treatments(n: int = 6_000, seed: int | None = None, family: FamilyName = "gaussian") -> Simulated:
     """Two continuous treatments that are correlated given ten covariates.
 
     X ~ N(0, I_10); (price, ads) = (e_1, e_2) + N(0, [[0.64, 0.24], [0.24, 0.49]]),
     e_1 = 0.5 sin(x1) + 0.4 x2, e_2 = 0.4 tanh(x1) + 0.3 x2 x3;
-    y = alpha + beta_1 price + beta_2 ads + N(0, 1), alpha = 1 + 0.6 sin(x1) + 0.4 x2 + 0.3 x3,
-    beta_1 = -1 + 0.4 tanh(x2), beta_2 = 0.5 + 0.3 cos(x1).
-    Population means: 1, -1, and 0.5 + 0.3 exp(-1/2).
+    alpha = a + s (0.6 sin(x1) + 0.4 x2 + 0.3 x3), beta_1 = b + 0.4 s tanh(x2), beta_2 = c + 0.3 s cos(x1);
+    (a, b, c, s) = (1, -1, 0.5, 1) gaussian with N(0, 1) errors, (0, -0.7, 0.4, 1) logit, (0.5, -0.3, 0.15, 0.5)
+    poisson. Population means: a, b, and c + 0.3 s exp(-1/2).
+
+    Parameters
+    ----------
+    n, seed, family
+        As in `smooth`.
+
+    Raises
+    ------
+    OptionError
+        For another family.
 
     References
     ----------
     Written for deepdml.
     """
+    if family not in _TWO:
+        raise unknown_option("family", family, _TWO)
     rng = generator(n, seed)
     x = rng.standard_normal((n, 10))
+    level, first, second, scale = _TWO[family]
     wave = np.sin(x[:, 0])
     mean = np.column_stack([0.5 * wave + 0.4 * x[:, 1], 0.4 * np.tanh(x[:, 0]) + 0.3 * x[:, 1] * x[:, 2]])
-    alpha = 1 + 0.6 * wave + 0.4 * x[:, 1] + 0.3 * x[:, 2]
-    theta = np.column_stack([alpha, -1 + 0.4 * np.tanh(x[:, 1]), 0.5 + 0.3 * np.cos(x[:, 0])])
-    law = correlated(rng, mean, np.array([[0.64, 0.24], [0.24, 0.49]]), ("price", "ads"))
-    return draw(rng, Truth("gaussian", theta, law, (1.0, -1.0, 0.5 + 0.3 * float(np.exp(-0.5)))), x)
+    alpha = level + scale * 0.6 * wave + scale * 0.4 * x[:, 1] + scale * 0.3 * x[:, 2]
+    beta = first + scale * 0.4 * np.tanh(x[:, 1]), second + scale * 0.3 * np.cos(x[:, 0])
+    points = 2 if family == "gaussian" else 12  # E[exp(b'T) T T'] is then exact to 1e-9 for sd(b'T) up to 1
+    law = correlated(rng, mean, np.array([[0.64, 0.24], [0.24, 0.49]]), ("price", "ads"), points)
+    population = level, first, second + 0.3 * scale * float(np.exp(-0.5))
+    return draw(rng, Truth(family, np.column_stack([alpha, *beta]), law, population), x)
 
 
 def clustered_errors(n: int = 5_000, seed: int | None = None, clusters: int = 100) -> Simulated:
