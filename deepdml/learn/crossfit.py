@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepdml.design.splits import SplitPlan
-from deepdml.learn.curvature import Curvature, integrate, invert
+from deepdml.learn.curvature import Curvature, Nodes, integrals, integrate, invert
 from deepdml.learn.hessians import regress_hessian
 from deepdml.learn.indexed import IndexTask
 from deepdml.learn.influence import DiscreteLaw, Influence, LocationScaleLaw, NuisanceFit, TreatmentLaw
+from deepdml.learn.joint import JointLaw, joint_law
 from deepdml.learn.nuisances import Learned, Report, Setting, Spread, learn_nuisances, learn_spread
 from deepdml.learn.problem import LearnOptions, Problem
 from deepdml.learn.scheme import paired, single
 from deepdml.learn.signal import signal_left
-from deepdml.learn.tasks import LevelTask
+from deepdml.learn.tasks import LevelTask, MeanTask
 from deepdml.learn.training import Inputs, TrainedGroup
 from deepdml.learn.treatment import Levels, Scalar, Vector, clip_propensities, floor_scale, residual_nodes
 
@@ -36,11 +37,15 @@ class Law:
     nodes : TreatmentLaw or None
         None where only moments were learned.
     moments : (n, d, d) array or None
-        E[t t' | x] of the scaled structural row, where there are no nodes.
+        E[t t' | x] of the scaled structural row, where they are all that Lambda needs.
     clipped_share : float
         Share of rows whose propensity was clipped or whose conditional scale was floored.
     overlap : dict
         Figures of overlap for the diagnostics.
+    spread : Spread or None
+        The second moments of a continuous treatment.
+    joint : JointLaw or None
+        An approximate law of several columns, good enough for Lambda.
     """
 
     nodes: TreatmentLaw | None
@@ -48,6 +53,12 @@ class Law:
     clipped_share: float
     overlap: dict[str, float]
     spread: Spread | None = None
+    joint: JointLaw | None = None
+
+    @property
+    def working(self) -> Nodes | None:
+        """What Lambda integrates over: the law itself, or the approximate one of several columns."""
+        return self.joint if self.nodes is None else self.nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +123,20 @@ def assemble(
     law = _law(setting, learned, rng)
     theta = learned[0].out.cpu().numpy()
     noise = _noise(setting.options, learned[0]) if correct else None
-    regressed = problem.strategy == "hessian regression"
-    if regressed:
-        curvature = invert(regress_hessian(setting, learned[0], rng), np.zeros_like(theta))
+    curved = None if problem.outcome.quadratic else noise
+    hessian = problem.family.hessian
+    if problem.strategy == "hessian regression":
+        assert law.working is not None
+        matrix, hessian = regress_hessian(setting, learned[0], law.working, rng)
+        rest = np.zeros_like(theta)
+        if curved is not None and not isinstance(problem.outcome, IndexTask):
+            rest = integrals(law.working, problem.family, theta, curved, problem.unit)[1]
+        curvature = invert(matrix, rest)
     else:
-        curvature = _curvature(problem, law, theta, None if problem.outcome.quadratic else noise)
+        curvature = _curvature(problem, law, theta, curved)
     if noise is not None and isinstance(problem.outcome, IndexTask):
         spread = torch.from_numpy(noise).to(learned[0].out.device)
-        remainder = problem.outcome.remainder(learned[0].out, spread, integrated=not regressed)
+        remainder = problem.outcome.remainder(learned[0].out, spread, hessian)
         curvature = replace(curvature, remainder=remainder.cpu().numpy())
     return _influence(problem, learned[0].out, curvature, law.nodes, noise), curvature, law
 
@@ -135,8 +152,8 @@ def _noise(options: LearnOptions, outcome: Learned) -> Float | None:
 
 
 def _curvature(problem: Problem, law: Law, theta: Float, noise: Float | None) -> Curvature:
-    if law.nodes is not None:
-        return integrate(law.nodes, problem.family, theta, noise, problem.unit)
+    if law.working is not None:
+        return integrate(law.working, problem.family, theta, noise, problem.unit)
     assert law.moments is not None
     return invert(law.moments, np.zeros_like(theta))
 
@@ -157,11 +174,16 @@ def _law(setting: Setting, learned: tuple[Learned, ...], rng: np.random.Generato
     scales = spread.scale.cpu().numpy()
     floored = [floor_scale(column, name, 1.0) for column, name in zip(scales.T, names, strict=True)]
     scale, touched = np.stack([column for column, _ in floored], 1), max(share for _, share in floored)
-    mean = learned[1].out.cpu().numpy()
+    task = learned[1].task
+    assert isinstance(task, MeanTask)
+    mean = task.means(learned[1].out).cpu().numpy()
     explained = 1.0 - (setting.problem.standardized - mean).var(0)
     overlap = {f"R2 of {name} given x": float(r2) for name, r2 in zip(names, explained, strict=True)}
-    if isinstance(treatment, Vector):
+    if isinstance(treatment, Vector) and setting.problem.strategy == "moments":
         return Law(None, _moments(setting.problem, treatment, mean, scale, spread), touched, overlap, spread)
+    if isinstance(treatment, Vector):
+        joint = _joint(setting.problem, treatment, mean, scale, spread)
+        return Law(None, None, touched, overlap, spread, joint)
     return Law(_location_scale(setting.problem, treatment, mean[:, 0], scale[:, 0]), None, touched, overlap, spread)
 
 
@@ -190,6 +212,12 @@ def _location_scale(problem: Problem, treatment: Scalar, mean: Float, scale: Flo
     return LocationScaleLaw(
         center + spread * mean, spread * scale, nodes, weights, treatment.grid, treatment.grid_rows, treatment.affine
     )
+
+
+def _joint(problem: Problem, treatment: Vector, mean: Float, scale: Float, spread: Spread) -> JointLaw:
+    weight = None if problem.weight is None else problem.weight.cpu().numpy()
+    mean, scale = problem.center + problem.spread * mean, problem.spread * scale
+    return joint_law(problem.data.t, treatment.columns, mean, scale, spread.correlation.cpu().numpy(), weight)
 
 
 def _moments(problem: Problem, treatment: Vector, mean: Float, scale: Float, spread: Spread) -> Float:

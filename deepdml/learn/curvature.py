@@ -66,8 +66,10 @@ def choose_strategy(lambda_: str, family: Family, treatment: Treatment, known: b
     elif isinstance(treatment, Scalar):
         smooth: list[Strategy] = ["location-scale quadrature"]
         allowed += ["moments", *smooth] if family.constant_hessian and treatment.affine else smooth
-    elif family.constant_hessian:
-        allowed += ["moments"]
+    else:
+        allowed += (
+            ["moments", "location-scale quadrature"] if family.constant_hessian else ["location-scale quadrature"]
+        )
     allowed += ["hessian regression"]
     if lambda_ == "auto":
         return allowed[0]

@@ -152,8 +152,6 @@ def _treatment_model(problem: Problem, options: LearnOptions) -> str:
         return f"known propensities, {levels}" if options.known is not None else f"propensities, {levels}"
     if isinstance(problem.treatment, Scalar):
         return "location-scale"
-    if problem.treated is None:
-        return "none: the rows' hessians are regressed"
     return "means, variances and correlations"
 
 

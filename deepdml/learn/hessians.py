@@ -1,17 +1,28 @@
-"""Hessian regression: Lambda(x) as a regression of the rows' hessians on the covariates, where no law integrates it."""
+"""Hessian regression: Lambda(x) from an approximate law of the treatment, corrected by the rows' own hessians."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepdml.learn.candidates import Basis, linear_basis, sieve_basis
+from deepdml.errors import DataError
+from deepdml.families import Family
+from deepdml.families.indices import MultiIndex
+from deepdml.learn.candidates import Basis, Features, linear_basis, sieve_basis
+from deepdml.learn.curvature import Nodes, integrals
+from deepdml.learn.indexed import IndexTask
 from deepdml.learn.nuisances import SPREAD_PARTS, Learned, Setting, stack_bases, within
+from deepdml.learn.scheme import Scheme
 from deepdml.learn.tasks import Task, Units
 
-REACH = 4.0  # of the logs of the diagonal of L: Lambda varies over rows by a factor of exp(8) at most, either way
+Float = NDArray[np.float64]
+
+REACH = 4.0  # of the entries of L, of the logs on its diagonal: Lambda varies by a factor of exp(8) either way
 MOST_COEFFICIENTS = 2_000  # of a sieve; beyond it the linear fit stands alone
 
 
@@ -20,7 +31,7 @@ class PrecisionTask(Task):
 
     The mean of H given x minimizes it, whatever its spread, and errors count in proportion: Lambda is inverted, and
     squared errors would learn it where it is large and miss it where it is small. The outputs are the lower triangle of
-    L, the diagonal as logs that level off at `REACH`.
+    L, the diagonal as logs, and level off at `REACH`: a fit that runs away ends at a bound, and stays invertible.
 
     Parameters
     ----------
@@ -33,7 +44,6 @@ class PrecisionTask(Task):
     """
 
     constant_curvature = True
-    iterations = 60  # the curvature is that of the start, so that steps are many
 
     def __init__(self, name: str, target: Tensor, weight: Tensor | None) -> None:
         self.k = target.shape[1]
@@ -45,57 +55,146 @@ class PrecisionTask(Task):
     def factors(self, out: Tensor) -> Tensor:
         """Return L (..., k, k) for outputs (..., o)."""
         lower = torch.zeros(*out.shape[:-1], self.k, self.k, dtype=out.dtype, device=out.device)
-        lower[..., self.place[0], self.place[1]] = torch.where(self._diagonal, self._logs(out).exp(), out)
+        entries = REACH * torch.tanh(out / REACH)
+        lower[..., self.place[0], self.place[1]] = torch.where(self._diagonal, entries.exp(), entries)
         return lower
 
-    def _logs(self, out: Tensor) -> Tensor:
-        """Return the logs of the diagonal: a fit that runs away ends at a bound, and stays invertible."""
-        return REACH * torch.tanh(out / REACH)
+    def means(self, whiten: Tensor, out: Tensor) -> Tensor:
+        """Return the means (..., k, k) at outputs (..., o) of matrices H whose targets were `whiten` H `whiten`'."""
+        lower = whiten.transpose(-2, -1) @ self.factors(out)
+        return torch.linalg.inv(lower @ lower.transpose(-2, -1))
 
     def loss(self, out: Tensor, rows: Tensor, units: Units | None = None) -> Tensor:
         lower = self.factors(out)
         trace = (lower * (self.target[rows].to(out.dtype) @ lower)).sum((-1, -2))
-        return self._weighted(trace - 2.0 * self._logs(out)[..., self._diagonal].sum(-1), rows)
+        return self._weighted(trace - 2.0 * lower.diagonal(dim1=-2, dim2=-1).log().sum(-1), rows)
 
     def derivatives(self, out: Tensor, rows: Tensor, units: Units | None = None) -> tuple[Tensor, Tensor]:
         lower, (i, j) = self.factors(out), self.place
-        slope = 1.0 - torch.tanh(out / REACH).square()  # of the logs
-        stretch = torch.where(self._diagonal, self._logs(out).exp() * slope, 1.0)  # of an entry of L by its output
+        slope = 1.0 - torch.tanh(out / REACH).square()
+        stretch = slope * torch.where(self._diagonal, lower[..., i, j], 1.0)  # of an entry of L by its output
         gradient = 2.0 * (self.target[rows].to(out.dtype) @ lower)[..., i, j] * stretch - 2.0 * slope * self._diagonal
         # the curvature at L = 1 and a mean of one, near which the targets are
         curvature = torch.diag(2.0 + 2.0 * self._diagonal.to(out.dtype)).expand(*rows.shape, self.n_out, self.n_out)
         return self._weighted(gradient, rows), self._weighted(curvature, rows)
 
 
-def regress_hessian(setting: Setting, outcome: Learned, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return Lambda(x) at every row, (n, k, k), from regressions that never saw the row's block.
+@dataclass(frozen=True, slots=True)
+class Information:
+    """The expected hessian in the indices eta as a function of them, learned from second derivatives of the loss.
 
-    For each block, every row outside it has a prediction of theta from a fit that saw neither the row nor the block.
-    The rows' hessians there are regressed on the covariates: theta and Lambda are fit on disjoint rows.
+    Parameters
+    ----------
+    task : PrecisionTask
+    whiten : Tensor (r, r)
+        Brings the second derivatives' mean to the identity.
+    least, most : Tensor (r,)
+        Ends of the indices it was learned on; beyond them it is constant.
+    parts : tuple of (features, (f, o) coefficients)
+        Fits on bases of the indices, times their weights.
     """
-    problem, scheme = setting.problem, setting.scheme
+
+    task: PrecisionTask
+    whiten: Tensor
+    least: Tensor
+    most: Tensor
+    parts: tuple[tuple[Features, Tensor], ...]
+
+    def __call__(self, eta: Tensor) -> Tensor:
+        """Return the expected hessian (..., r, r) at indices (..., r)."""
+        within = eta.to(self.whiten).clamp(self.least, self.most).reshape(-1, len(self.whiten))
+        out = torch.stack([basis(within) @ coefficients for basis, coefficients in self.parts]).sum(0)
+        return self.task.means(self.whiten, out).reshape(*eta.shape, len(self.whiten))
+
+
+def regress_hessian(
+    setting: Setting, outcome: Learned, law: Nodes, rng: np.random.Generator
+) -> tuple[Float, Callable[[Tensor], Tensor]]:
+    """Return Lambda(x) at every row, (n, k, k), and the expected hessian in the indices as a function of them.
+
+    The expected hessian, the family's own or one learned from second derivatives as a function of the indices, is
+    integrated over the law of the treatment. What law and function leave is regressed: for each block, every row
+    outside it has a prediction of theta from a fit that saw neither the row nor the block, and the hessians there,
+    whitened by the integral, are regressed on the covariates. theta and Lambda are fit on disjoint rows.
+    """
+    problem, scheme, family = setting.problem, setting.scheme, setting.problem.family
     x, k = problem.x, problem.outcome.n_out
+    known = not isinstance(family, MultiIndex) or family.closed
     out = torch.zeros(len(x), k, k, dtype=torch.float64, device=x.device)
-    weight = torch.ones(len(x), dtype=torch.float64, device=x.device) if problem.weight is None else problem.weight
-    bases = _bases(x, k * (k + 1) // 2)
+    bases, learned = _bases(x, k * (k + 1) // 2), []
     for a in range(scheme.n_blocks):
         inner = within(setting, a, rng)
         inside = torch.from_numpy(scheme.block == a).to(x.device)
-        outside = torch.from_numpy(inner.cell < SPREAD_PARTS).to(x.device)
-        hessians = problem.outcome.hessians(outcome.stacked.held[a].double())
-        hessians = torch.where(outside[:, None, None], hessians, 0.0)
-        typical = torch.einsum("n,nkl->kl", weight[outside], hessians[outside]) / weight[outside].sum()
-        root = torch.linalg.cholesky(typical)
-        whiten = torch.linalg.inv(root)
-        task = PrecisionTask("hessian", whiten @ hessians @ whiten.T, problem.weight)
-        lower = whiten.T @ task.factors(stack_bases(x, task, inner, bases)[0].out.double()[inside])
-        out[inside] = torch.linalg.inv(lower @ lower.transpose(1, 2))
-    return np.asarray(out.cpu().numpy())
+        theta = torch.where(inside[:, None], outcome.out, outcome.stacked.held[a].double())
+        learned.append(family.hessian if known else _information(setting, theta, inner))
+        function = None if known else _on_arrays(learned[a])
+        base = integrals(law, family, theta.cpu().numpy(), None, problem.unit, function)[0]
+        whiten = torch.linalg.inv(_root(torch.from_numpy(base).to(x.device), family))
+        hessians = whiten @ problem.outcome.hessians(theta) @ whiten.transpose(1, 2)
+        task, again = _centered("Lambda", hessians, setting, inner)
+        fitted = stack_bases(task, inner, bases, x.device)[0].out.double()[inside]
+        out[inside] = task.means(again @ whiten[inside], fitted)
+
+    def information(eta: Tensor) -> Tensor:
+        found = torch.stack([function(eta) for function in learned])
+        return found[torch.from_numpy(scheme.block).to(eta.device), torch.arange(len(eta), device=eta.device)]
+
+    return np.asarray(out.cpu().numpy()), family.hessian if known else information
 
 
-def _bases(x: Tensor, n_out: int) -> list[Basis]:
+def _on_arrays(function: Callable[[Tensor], Tensor]) -> Callable[[Float], Float]:
+    return lambda values: np.asarray(function(torch.from_numpy(values)).cpu().numpy())
+
+
+def _information(setting: Setting, theta: Tensor, inner: Scheme) -> Information:
+    """Learn the expected hessian in the indices from the rows outside a block."""
+    outcome = setting.problem.outcome
+    assert isinstance(outcome, IndexTask)
+    eta = outcome.indices(theta)
+    outside = torch.from_numpy(inner.cell < SPREAD_PARTS).to(eta.device)
+    task, whiten = _centered("second derivative", outcome.seconds(theta), setting, inner)
+    least, most = eta[outside].amin(0), eta[outside].amax(0)
+    within = eta.clamp(least, most)
+    bases = [(basis, within) for basis in (linear_basis(within), sieve_basis(within))]
+    stacked, fits = stack_bases(task, inner, bases, within.device)
+    weights = stacked.weights[0, 1:].tolist()
+    parts = tuple((f.basis, w * f.coefficients.mean(0)) for f, w in zip(fits, weights, strict=True))
+    return Information(task, whiten, least, most, parts)
+
+
+def _centered(name: str, matrices: Tensor, setting: Setting, inner: Scheme) -> tuple[PrecisionTask, Tensor]:
+    """Return the regression of matrices (n, k, k) whitened by their mean outside a block, and what whitens them."""
+    problem = setting.problem
+    outside = torch.from_numpy(inner.cell < SPREAD_PARTS).to(matrices.device)
+    weight = torch.ones_like(matrices[:, 0, 0]) if problem.weight is None else problem.weight
+    typical = torch.einsum("n,nkl->kl", weight[outside], matrices[outside]) / weight[outside].sum()
+    whiten = torch.linalg.inv(_root(typical, problem.family))
+    target = torch.where(outside[:, None, None], whiten @ matrices @ whiten.T, 0.0)
+    return PrecisionTask(name, target, problem.weight), whiten
+
+
+def _root(matrices: Tensor, family: Family) -> Tensor:
+    """Return the Cholesky factors of means of hessians (..., k, k).
+
+    Raises
+    ------
+    DataError
+        Where one is not positive definite.
+    """
+    root, failed = torch.linalg.cholesky_ex(matrices)
+    if bool((failed > 0).any()) or not bool(root.isfinite().all()):
+        raise DataError(
+            f"the second derivatives of the {family.name} loss do not average to a positive definite matrix, so that "
+            "Lambda cannot be learned from them: theta is at no minimum of the loss. It happens in small samples, with "
+            "outcomes that say little of a parameter (few durations that ended), and with a loss of your own that is "
+            "not convex enough. Use more rows, fewer structural columns, or a family that knows its expected hessian."
+        )
+    return root
+
+
+def _bases(x: Tensor, n_out: int) -> list[tuple[Basis, Tensor]]:
     """Return the bases that the outputs are fit on: linear, and a sieve where that has not too many coefficients."""
     if not x.shape[1]:
         return []
-    linear, sieve = linear_basis(x), sieve_basis(x)
-    return [linear, sieve] if sieve.n_features * n_out <= MOST_COEFFICIENTS else [linear]
+    linear, sieve = (linear_basis(x), x), (sieve_basis(x), x)
+    return [linear, sieve] if sieve[0].n_features * n_out <= MOST_COEFFICIENTS else [linear]

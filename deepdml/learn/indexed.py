@@ -111,7 +111,7 @@ class IndexTask(FamilyTask):
         score: Tensor = self.family.score(y, eta)
         return score
 
-    def _indices(self, out: Tensor) -> Tensor:
+    def indices(self, out: Tensor) -> Tensor:
         """Return the indices (n, r) of all rows at outputs (n, k)."""
         return (self.rows * out[:, None, :]).sum(-1)
 
@@ -149,19 +149,19 @@ class IndexTask(FamilyTask):
 
     def gradients(self, out: Tensor) -> Tensor:
         """Return the unweighted derivative of every row's loss in theta at outputs (n, k)."""
-        score = self._score(self.y, self._indices(out))
+        score = self._score(self.y, self.indices(out))
         return (score[..., None] * self.rows).sum(-2)
 
     def residuals(self, out: Tensor) -> Tensor:
         """Return the derivative of every row's loss in its first index, (n,)."""
-        return self._score(self.y, self._indices(out))[:, 0]
+        return self._score(self.y, self.indices(out))[:, 0]
 
     def seconds(self, out: Tensor) -> Tensor:
         """Return a matrix (n, r, r) for every row, whose mean given t and x is the expected hessian in the indices.
 
         It is that hessian where the family knows it, and the second derivative of the loss where not.
         """
-        eta = self._indices(out)
+        eta = self.indices(out)
         if self.family.closed:
             found: Tensor = self.family.hessian(eta)
         elif self.family.automatic:
@@ -186,7 +186,7 @@ class IndexTask(FamilyTask):
         hessian : callable
             Returns I (n, r, r), known or learned, at indices (n, r).
         """
-        eta = self._indices(out)
+        eta = self.indices(out)
         values, vectors = torch.linalg.eigh(self.rows @ noise @ self.rows.transpose(1, 2))
         total, here = torch.zeros_like(eta), self._score(self.y, eta)
         for share, along in zip(values.clamp_min(0.0).unbind(-1), vectors.unbind(-1), strict=True):

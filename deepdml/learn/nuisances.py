@@ -294,7 +294,7 @@ def learn_spread(setting: Setting, mean: Learned, rng: np.random.Generator) -> S
     for a in range(scheme.n_blocks):
         inner = within(setting, a, rng)
         inside = torch.from_numpy(scheme.block == a).to(target.device)
-        residuals = target - mean.stacked.held[a]
+        residuals = target - task.means(mean.stacked.held[a])
         squares = residuals.square()
         typical = _mean_outside(setting, squares, inner)
         stacked, alone = _stack_linear(
@@ -306,7 +306,7 @@ def learn_spread(setting: Setting, mean: Learned, rng: np.random.Generator) -> S
         if v > 1:
             standard = residuals / (0.5 * (stacked.held[0].double() + typical.log())).exp()
             correlation[inside] = _correlations(setting, standard, inner)[inside]
-    squares = (target - mean.out).square()
+    squares = (target - task.means(mean.out)).square()
     level = _mean(setting, squares, torch.ones(n, dtype=torch.bool, device=target.device))
     judge = ScaleTask("treatment variance", squares / level, setting.problem.weight)
     rows = torch.arange(n, device=target.device)
@@ -317,19 +317,21 @@ def learn_spread(setting: Setting, mean: Learned, rng: np.random.Generator) -> S
 def _stack_linear(setting: Setting, task: Task, inner: Scheme) -> tuple[Stack, Tensor]:
     """Stack a zero and a linear fit of a task; return the stack and the linear fit's predictions (n, o)."""
     x = setting.problem.x
-    stacked, fits = stack_bases(x, task, inner, [linear_basis(x)] if x.shape[1] else [])
+    stacked, fits = stack_bases(task, inner, [(linear_basis(x), x)] if x.shape[1] else [], x.device)
     if not fits:
         return stacked, torch.zeros_like(stacked.out)
     return stacked, predictions_of_basis(fits[0], x, inner).members.mean(0)
 
 
-def stack_bases(x: Tensor, task: Task, inner: Scheme, bases: list[Basis]) -> tuple[Stack, list[BasisFit]]:
-    """Stack a zero and fits of a task on bases, on a scheme of `within`; return the stack and the fits."""
-    zero = torch.zeros(SPREAD_PARTS, len(x), task.n_out, device=x.device)
-    units = task.units([torch.zeros(0, dtype=torch.long)] * SPREAD_PARTS).to(x.device)
-    fits = [fit_basis("basis", task, basis, x, inner, units) for basis in bases]
-    candidates = [Predictions(zero[:1], zero), *(predictions_of_basis(fit, x, inner) for fit in fits)]
-    return stack(task, candidates, inner), fits
+def stack_bases(
+    task: Task, inner: Scheme, bases: list[tuple[Basis, Tensor]], device: torch.device
+) -> tuple[Stack, list[BasisFit]]:
+    """Stack a zero and fits of a task on bases of columns (n, p), on a scheme of `within`; return it and the fits."""
+    zero = torch.zeros(SPREAD_PARTS, len(inner.cell), task.n_out, device=device)
+    units = task.units([torch.zeros(0, dtype=torch.long)] * SPREAD_PARTS).to(device)
+    fits = [fit_basis("basis", task, basis, columns, inner, units) for basis, columns in bases]
+    held = [predictions_of_basis(fit, columns, inner) for fit, (_, columns) in zip(fits, bases, strict=True)]
+    return stack(task, [Predictions(zero[:1], zero), *held], inner), fits
 
 
 def _correlations(setting: Setting, standard: Tensor, inner: Scheme) -> Tensor:

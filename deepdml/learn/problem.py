@@ -19,8 +19,9 @@ from deepdml.learn.augmentation import Augment
 from deepdml.learn.backbones import BACKBONES, Backbone, build
 from deepdml.learn.curvature import Strategy, choose_strategy
 from deepdml.learn.indexed import IndexTask
-from deepdml.learn.tasks import LevelTask, MeanTask, OutcomeTask, Task
-from deepdml.learn.treatment import Levels, Treatment, classify
+from deepdml.learn.joint import split_products
+from deepdml.learn.tasks import LevelTask, MeanTask, MixedTask, OutcomeTask, Task
+from deepdml.learn.treatment import Levels, Treatment, Vector, classify
 
 Float = NDArray[np.float64]
 
@@ -110,6 +111,9 @@ def pose(data: ModelData, family: Family, options: LearnOptions) -> Problem:
     kind = "discrete" if options.known is not None else options.treatment
     treatment = classify(data, kind)
     strategy = choose_strategy(options.lambda_, family, treatment, options.known is not None)
+    if isinstance(treatment, Vector) and strategy != "moments":
+        free = split_products(data.t)[0]
+        treatment = Vector(data.t[:, free], free)
     weight = None if data.weights is None else torch.from_numpy(data.weights / data.weights.mean()).to(device)
     outcome, unit = _outcome(data, family, weight, device)
     values = np.zeros((len(data.t), 0)) if isinstance(treatment, Levels) else treatment.values.reshape(len(data.t), -1)
@@ -120,7 +124,11 @@ def pose(data: ModelData, family: Family, options: LearnOptions) -> Problem:
             codes = torch.from_numpy(treatment.codes).to(device)
             treated = LevelTask("treatment levels", codes, len(treatment.rows), weight)
     else:
-        treated = MeanTask("treatment mean", torch.from_numpy((values - center) / spread).to(device), weight)
+        target = torch.from_numpy((values - center) / spread).to(device)
+        treated = MeanTask("treatment mean", target, weight)
+        two = torch.tensor([len(np.unique(column)) == 2 for column in values.T], device=device)
+        if isinstance(treatment, Vector) and strategy != "moments" and bool(two.any()):
+            treated = MixedTask("treatment mean", target, weight, two)
     x = _shared(data.x).to(device)
     return Problem(data, family, treatment, strategy, unit, x, weight, outcome, treated, center, spread)
 

@@ -166,7 +166,7 @@ class Stack:
 
 
 def stack(task: Task, candidates: list[Predictions], scheme: Scheme) -> Stack:
-    """Weight the candidates by held-out loss, block by block."""
+    """Weight the candidates by held-out loss, block by block; one without a finite loss has diverged, and no weight."""
     first = candidates[0]
     block = torch.from_numpy(scheme.block).to(first.held.device)
     weights = torch.ones(scheme.n_blocks, len(candidates), dtype=torch.float64, device=first.held.device)
@@ -175,9 +175,15 @@ def stack(task: Task, candidates: list[Predictions], scheme: Scheme) -> Stack:
     for a in range(scheme.n_blocks):
         if len(candidates) > 1:
             rows = torch.nonzero(outside[a])[:, 0]
-            weights[a] = simplex_weights(task, [c.held[a, rows] for c in candidates], rows)
+            told = [c.held[a, rows] for c in candidates]
+            sound = [i for i, out in enumerate(told) if bool(task.loss(out.double(), rows).isfinite().all())]
+            if sound:
+                weights[a] = 0.0
+                weights[a, sound] = simplex_weights(task, [told[i] for i in sound], rows)
         inside = block == a
         for weight, candidate in zip(weights[a].tolist(), candidates, strict=True):
+            if not weight:
+                continue  # zero times what has diverged need not be zero
             held[a].add_(candidate.held[a], alpha=weight)
             members[:, inside] += weight * candidate.members[:, inside]
     return Stack(task, weights, held, members)

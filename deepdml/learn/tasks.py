@@ -232,6 +232,10 @@ class MeanTask(Task):
         self.target = target
         self._target32 = target.float()
 
+    def means(self, out: Tensor) -> Tensor:
+        """Return the conditional means at outputs (..., o), in the units of the target."""
+        return out
+
     def loss(self, out: Tensor, rows: Tensor, units: Units | None = None) -> Tensor:
         target = self._target32 if out.dtype == torch.float32 else self.target
         return self._weighted(0.5 * (out - target[rows]).square().sum(-1), rows)
@@ -239,6 +243,40 @@ class MeanTask(Task):
     def derivatives(self, out: Tensor, rows: Tensor, units: Units | None = None) -> tuple[Tensor, Tensor]:
         eye = torch.eye(self.n_out, dtype=out.dtype, device=out.device).expand(*rows.shape, self.n_out, self.n_out)
         return self._weighted(out - self.target[rows].to(out.dtype), rows), self._weighted(eye, rows)
+
+
+class MixedTask(MeanTask):
+    """Conditional means of columns (n, o) of which some have two values: log-odds of the upper one, under log loss.
+
+    Parameters
+    ----------
+    two : Tensor (o,)
+        Which columns have two values.
+    """
+
+    quadratic = False
+    constant_curvature = False
+
+    def __init__(self, name: str, target: Tensor, weight: Tensor | None, two: Tensor) -> None:
+        super().__init__(name, target, weight)
+        self.metric = "half mean squared error, log loss of columns with two values"
+        self.two, self.low, self.high = two, target.amin(0), target.amax(0)
+        self._upper = (target > 0.5 * (self.low + self.high)).double()
+
+    def means(self, out: Tensor) -> Tensor:
+        share = torch.sigmoid(out)
+        return torch.where(self.two, self.low + (self.high - self.low) * share, out)
+
+    def loss(self, out: Tensor, rows: Tensor, units: Units | None = None) -> Tensor:
+        squares = 0.5 * (out - self.target[rows].to(out.dtype)).square()
+        logs = torch.nn.functional.softplus(out) - self._upper[rows].to(out.dtype) * out
+        return self._weighted(torch.where(self.two, logs, squares).sum(-1), rows)
+
+    def derivatives(self, out: Tensor, rows: Tensor, units: Units | None = None) -> tuple[Tensor, Tensor]:
+        share = torch.sigmoid(out)
+        slope = torch.where(self.two, share - self._upper[rows].to(out.dtype), out - self.target[rows].to(out.dtype))
+        curvature = torch.diag_embed(torch.where(self.two, share * (1.0 - share), torch.ones_like(out)))
+        return self._weighted(slope, rows), self._weighted(curvature, rows)
 
 
 class LevelTask(Task):

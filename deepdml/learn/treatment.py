@@ -19,7 +19,6 @@ NODES = 40  # residual quantiles of the quadrature
 CLIP = 0.01  # propensities below it are raised to it, or to a tenth of the level's share where that is less
 SCALE_FLOOR = 0.05  # the conditional sd of T is at least this share of its root mean square
 DETERMINED = 1e-4  # share of T's variance left given x, below which T is a function of x
-JOINT_NODES = 64  # of several continuous columns together
 GRID = 2_001  # points at which a transformed treatment is tabulated
 
 
@@ -178,66 +177,3 @@ def residual_nodes(standardized: Float, weight: Float | None) -> tuple[Float, Fl
     weights, nodes = weights[used] / mass.sum(), totals[used] / weights[used]
     nodes = nodes - weights @ nodes
     return nodes / np.sqrt(weights @ nodes**2), weights
-
-
-@dataclass(frozen=True, slots=True)
-class JointLaw:
-    """Law of the structural row given x for several continuous columns: mean(x) + root(x) u.
-
-    Parameters
-    ----------
-    mean : (n, v) array
-        Cross-fitted conditional means, in the units of the columns.
-    root : (n, v, v) array
-        Lower triangular, with root root' the conditional covariance.
-    residuals : (m, v) array
-        Nodes u, with mean zero and unit covariance.
-    weights : (m,) array
-        Their probabilities.
-    row : (d,) array
-        A structural row, for the columns that do not vary.
-    columns : (v,) array
-        Places of the columns that do.
-    """
-
-    mean: Float
-    root: Float
-    residuals: Float
-    weights: Float
-    row: Float
-    columns: Int
-
-    def nodes(self, rows: slice) -> tuple[Float, Float]:
-        """Return structural rows (n_rows, m, d) and their weights (1, m) for the rows of a slice."""
-        values = self.mean[rows, None] + self.residuals @ self.root[rows].transpose(0, 2, 1)
-        out = np.broadcast_to(self.row, (*values.shape[:2], len(self.row))).copy()
-        out[..., self.columns] = values
-        return out, self.weights[None]
-
-
-def joint_nodes(standardized: Float, weight: Float | None) -> tuple[Float, Float]:
-    """Return nodes (m, v) and weights (m,) of a law with mean zero and unit covariance from residuals (n, v).
-
-    Rows are halved, or cut into more parts, by one column after the other, until there are enough cells; nodes are the
-    cells' weighted means, brought to unit covariance.
-    """
-    n, v = standardized.shape
-    most = max(JOINT_NODES, 4 * v)
-    parts = max(2, round(JOINT_NODES ** (1 / v)))
-    cell, cells = np.zeros(n, dtype=np.intp), 1
-    for column in standardized.T:
-        if cells >= most:
-            break
-        order = np.lexsort((column, cell))
-        size = np.bincount(cell, minlength=cells)
-        rank = np.arange(n) - (np.cumsum(size) - size)[cell[order]]
-        cell[order] = cell[order] * parts + rank * parts // size[cell[order]]
-        cells *= parts
-    mass = np.ones(n) if weight is None else weight
-    weights = np.bincount(cell, mass, minlength=cells)
-    used = weights > 0
-    totals = np.stack([np.bincount(cell, mass * column, minlength=cells) for column in standardized.T], axis=1)
-    nodes, weights = totals[used] / weights[used, None], weights[used] / mass.sum()
-    nodes = nodes - weights @ nodes
-    root = np.linalg.cholesky(nodes.T @ (weights[:, None] * nodes))
-    return np.linalg.solve(root, nodes.T).T, weights
