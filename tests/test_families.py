@@ -65,6 +65,17 @@ def test_hessian_regression_agrees_without_covariates(name):
     np.testing.assert_allclose(other.bse / plain.bse, 1.0, atol=0.02)
 
 
+@pytest.mark.parametrize("lambda_", ["auto", "hessian regression"])
+def test_a_fit_that_diverges_leaves_the_stack(lambda_):
+    """The sieve of one net runs away in this sample; it has no weight, and the rest says what it can."""
+    drawn = dd.simulate.outcome(n=500, seed=1, family="weibull")
+    res = dd.fit(drawn.formula, drawn.data, "weibull", seed=1, epochs=20, hidden=(4,), lambda_=lambda_)
+    assert np.isfinite(res.psi.to_numpy()).all()
+    oracle = drawn.oracle_psi
+    # a sample of 500: errors of some standard errors are not excluded, those of hundreds are
+    assert (np.abs(res.params - oracle.mean(0)) < 4 * oracle.std(0) / np.sqrt(500)).all()
+
+
 def choices(rng: np.random.Generator, n: int = 2_000) -> pd.DataFrame:
     t, price = rng.integers(0, 2, n) * 1.0, rng.standard_normal((n, 3))
     utility = np.column_stack([np.zeros(n), 0.4 + 0.5 * t, -0.2 + 0.8 * t]) - price + rng.gumbel(size=(n, 3))

@@ -121,6 +121,32 @@ def test_several_indices(family, lambda_):
     assert_kept(one, two, lambda r: fold[r] == fold[r, ROW])
 
 
+def own_loss() -> dd.families.CustomLoss:
+    def loss(y, t, theta):
+        eta = (t * theta).sum(-1)
+        return (1 + eta.exp()).log() - y * eta
+
+    return dd.families.CustomLoss(loss, names=["Intercept", "slope"])
+
+
+@pytest.mark.parametrize(
+    ("formula", "family", "lambda_"),
+    [
+        ("y ~ t * b | x0 + x1", "logit", "location-scale quadrature"),
+        ("y ~ t * b | x0 + x1", "logit", "hessian regression"),
+        ("y ~ t | x0 + x1", "logit", "hessian regression"),
+        ("y ~ t | x0 + x1", None, "hessian regression"),
+    ],
+)
+def test_lambda_of_several_treatments_and_regressed(formula, family, lambda_):
+    frame = draw("logit").assign(b=(np.arange(N) % 3 == 0) * 1.0)
+    quick = {"seed": 3, "hidden": (4,), "epochs": 20, "lambda_": lambda_}
+    one, two = (dd.fit(formula, data, family or own_loss(), **quick) for data in (frame, moved(frame, "logit", ROW)))
+    assert one._fit.record.strategy == lambda_
+    fold = one._fit.rows.folds
+    assert_kept(one, two, lambda r: fold[r] == fold[r, ROW])
+
+
 def test_repetitions_and_copies():
     frame = draw("gaussian")
     one, two = (

@@ -42,6 +42,8 @@ DESIGNS: dict[str, Callable[..., Simulated]] = {
     "steps": simulate.steps,
     "arms": simulate.arms,
     "two treatments": simulate.two_treatments,
+    "two treatments logit": partial(simulate.two_treatments, family="logit"),
+    "two treatments poisson": partial(simulate.two_treatments, family="poisson"),
     "clustered errors": partial(simulate.clustered_errors, clusters=400),
     "Nie & Wager A": partial(simulate.nie_wager, setup="A"),
     "Nie & Wager B": partial(simulate.nie_wager, setup="B"),

@@ -183,7 +183,7 @@ def _law(setting: Setting, learned: tuple[Learned, ...], rng: np.random.Generato
         return Law(None, _moments(setting.problem, treatment, mean, scale, spread), touched, overlap, spread)
     if isinstance(treatment, Vector):
         joint = _joint(setting.problem, treatment, mean, scale, spread)
-        return Law(None, None, touched, overlap, spread, joint)
+        return Law(None, None, max(touched, joint.clipped_share), overlap, spread, joint)
     return Law(_location_scale(setting.problem, treatment, mean[:, 0], scale[:, 0]), None, touched, overlap, spread)
 
 

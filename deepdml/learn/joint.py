@@ -8,7 +8,7 @@ from itertools import combinations_with_replacement, product
 import numpy as np
 from numpy.typing import NDArray
 
-from deepdml.learn.treatment import CLIP
+from deepdml.learn.treatment import propensity_bounds
 
 Float = NDArray[np.float64]
 Int = NDArray[np.intp]
@@ -33,6 +33,8 @@ class JointLaw:
         Columns that are products: the place of each, and those of its factors.
     values : (b, 2) array
         The two values of the first b free columns.
+    least : (b,) array
+        Their smallest probability that is used as it is.
     mean : (n, v) array
         Conditional means of the free columns.
     root : (n, v, v) array
@@ -47,6 +49,7 @@ class JointLaw:
     columns: Int
     products: tuple[tuple[int, int, int], ...]
     values: Float
+    least: Float
     mean: Float
     root: Float
     residuals: Float
@@ -57,6 +60,13 @@ class JointLaw:
         parts = [self._part(rows, ends) for ends in product((0, 1), repeat=len(self.values))]
         return np.concatenate([p[0] for p in parts], axis=1), np.concatenate([p[1] for p in parts], axis=1)
 
+    @property
+    def clipped_share(self) -> float:
+        """Share of rows in which the probability of one of two values was raised."""
+        pairs = zip(self.mean.T, self.values, self.least, strict=False)
+        low = [(m < a + p * (b - a)) | (m > b - p * (b - a)) for m, (a, b), p in pairs]
+        return float(np.any(low, axis=0).mean()) if low else 0.0
+
     def _part(self, rows: slice, ends: tuple[int, ...]) -> tuple[Float, Float]:
         """Return the nodes at which the columns with two values are at their lower (0) or upper (1) one."""
         mean, root, b = self.mean[rows], self.root[rows], len(self.values)
@@ -64,7 +74,8 @@ class JointLaw:
         out = np.broadcast_to(self.row, (len(mean), len(self.weights), len(self.row))).copy()
         for j, end in enumerate(ends):
             # given the columns before it
-            upper = upper_share(mean[:, j] + np.einsum("nl,nl->n", root[:, j, :j], known[:, :j]), self.values[j])
+            center = mean[:, j] + np.einsum("nl,nl->n", root[:, j, :j], known[:, :j])
+            upper = upper_share(center, self.values[j], self.least[j])
             share = share * (upper if end else 1.0 - upper)
             known[:, j] = (end - upper) / np.sqrt(upper * (1.0 - upper))
             out[..., self.columns[j]] = self.values[j, end]
@@ -90,20 +101,23 @@ def joint_law(t: Float, columns: Int, mean: Float, scale: Float, correlation: Fl
     values = t[:, columns]
     two = [j for j in range(len(columns)) if len(np.unique(values[:, j])) == 2][:MOST_PAIRS]
     order = np.array([*two, *(j for j in range(len(columns)) if j not in two)])
-    b, ends = len(two), np.sort(np.array([np.unique(values[:, j]) for j in two]).reshape(-1, 2), axis=1)
+    b, ends = len(two), np.array([np.unique(values[:, j]) for j in two]).reshape(-1, 2)
+    least = np.array(
+        [propensity_bounds(np.searchsorted(e, values[:, j]), 2).min() for j, e in zip(two, ends, strict=True)]
+    )
     mean, scale, correlation = mean[:, order], scale[:, order].copy(), correlation[:, order[:, None], order]
     for j, pair in enumerate(ends):
-        upper = upper_share(mean[:, j], pair)
+        upper = upper_share(mean[:, j], pair, least[j])
         scale[:, j] = (pair[1] - pair[0]) * np.sqrt(upper * (1.0 - upper))
     root = scale[:, :, None] * np.linalg.cholesky(correlation)
     residuals = np.linalg.solve(root, (values[:, order] - mean)[..., None])[..., 0]
     nodes, weights = joint_nodes(residuals[:, b:], weight, max(NODES >> b, LEAST_NODES))
-    return JointLaw(t[0], columns[order], split_products(t)[1], ends, mean, root, nodes, weights)
+    return JointLaw(t[0], columns[order], split_products(t)[1], ends, least, mean, root, nodes, weights)
 
 
-def upper_share(mean: Float, pair: Float) -> Float:
-    """Return the probability (n,) of the upper of two values with a mean (n,), away from zero and one."""
-    return np.asarray(np.clip((mean - pair[0]) / (pair[1] - pair[0]), CLIP, 1.0 - CLIP))
+def upper_share(mean: Float, pair: Float, least: float) -> Float:
+    """Return the probability (n,) of the upper of two values with a mean (n,), neither of them below `least`."""
+    return np.asarray(np.clip((mean - pair[0]) / (pair[1] - pair[0]), least, 1.0 - least))
 
 
 def split_products(t: Float) -> tuple[Int, tuple[tuple[int, int, int], ...]]:

@@ -156,6 +156,10 @@ STUDIES: dict[str, Study] = {
         ),
         Study("arms", "arms", 6_000, "three arms"),
         Study("two-treatments", "two_treatments", 6_000, "two continuous treatments"),
+        *(
+            Study(f"two-treatments-{family}", "two_treatments", 6_000, f"the same, {family}", {"family": family})
+            for family in ("logit", "poisson")
+        ),
         Study("clustered-errors", "clustered_errors", 5_000, "100 clusters, intraclass correlation 0.3"),
         *_flm(),
         Study("authors", "authors_example", 15_000, "the authors' example", doubleml="IRM"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deepdml.errors import OptionError
-from deepdml.families import Gaussian, Logit, Poisson
+from deepdml.families import CustomLoss, Gaussian, Logit, Poisson
 from deepdml.learn import curvature
 from deepdml.learn.curvature import choose_strategy, integrate, invert
 from deepdml.learn.influence import DiscreteLaw, LocationScaleLaw
@@ -140,7 +140,8 @@ SEVERAL = Vector(np.ones((3, 2)), np.array([1, 2]))
         (Gaussian(), CURVE, False, ["location-scale quadrature"]),
         (Logit(), LINE, False, ["location-scale quadrature"]),
         (Poisson(), CURVE, False, ["location-scale quadrature"]),
-        (Gaussian(), SEVERAL, False, ["moments"]),
+        (Gaussian(), SEVERAL, False, ["moments", "location-scale quadrature"]),
+        (Logit(), SEVERAL, False, ["location-scale quadrature"]),
     ],
 )
 def test_strategies(family, treatment, known, expected):
@@ -154,8 +155,9 @@ def test_strategies(family, treatment, known, expected):
                 choose_strategy(name, family, treatment, known)
 
 
-@pytest.mark.parametrize("family", [Logit(), Poisson()], ids=repr)
-def test_several_continuous_treatments_are_regressed_where_the_hessian_varies(family):
-    assert choose_strategy("auto", family, SEVERAL, False) == "hessian regression"
+def test_losses_without_an_expected_hessian_are_regressed():
+    family = CustomLoss(lambda y, t, theta: theta[..., 0] ** 2, names=["a"])
+    for treatment in (LEVELS, LINE, SEVERAL):
+        assert choose_strategy("auto", family, treatment, False) == "hessian regression"
     with pytest.raises(OptionError, match="here it can be 'hessian regression'"):
         choose_strategy("moments", family, SEVERAL, False)

@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 
 from deepdml.families import Logit, Poisson
 from deepdml.learn.candidates import fit_basis, linear_basis, sieve_basis
-from deepdml.learn.stacking import predictions_of_basis, simplex_weights, stack
+from deepdml.learn.stacking import Predictions, predictions_of_basis, simplex_weights, stack
 from deepdml.learn.tasks import LevelTask, MeanTask, OutcomeTask
 
 
@@ -135,3 +135,15 @@ def test_the_stack_is_the_weighted_mean_of_its_candidates(posed):
         torch.testing.assert_close(stacked.held[a], expected)
     torch.testing.assert_close(stacked.out, stacked.members.mean(0))
     assert stacked.weights[:, 1].mean() > 0.5  # the sieve sees some of the wave, the linear fit none
+
+
+@pytest.mark.parametrize("wild", [1e6, float("inf"), float("nan")])
+def test_a_candidate_that_diverged_has_no_weight(posed, wild):
+    p = posed("poisson")
+    _, candidates = two_candidates(p)
+    gone = Predictions(torch.full_like(candidates[0].held, wild), torch.full_like(candidates[0].members, wild))
+    stacked = stack(p.problem.outcome, [candidates[0], gone, candidates[1]], p.scheme)
+    plain = stack(p.problem.outcome, candidates, p.scheme)
+    torch.testing.assert_close(stacked.weights[:, [0, 2]], plain.weights, rtol=0, atol=0)
+    torch.testing.assert_close(stacked.out, plain.out, rtol=0, atol=0)
+    torch.testing.assert_close(stacked.held, plain.held, rtol=0, atol=0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from deepdml.learn.tasks import LevelTask, MeanTask, OutcomeTask, ScaleTask, Units
+from deepdml.learn.tasks import LevelTask, MeanTask, MixedTask, OutcomeTask, ScaleTask, Units
 
 N = 60
 
@@ -22,12 +22,16 @@ def make(kind: str, weighted: bool, posed):
         return OutcomeTask(p.family, p.y, p.t, p.constant, weight)
     if kind == "mean":
         return MeanTask("m", normal(N, 3, seed=1), weight)
+    if kind == "mixed":
+        target = normal(N, 3, seed=1)
+        target[:, 1] = torch.where(target[:, 1] > 0, 1.4, -0.6)
+        return MixedTask("m", target, weight, torch.tensor([False, True, False]))
     if kind == "levels":
         return LevelTask("l", torch.arange(N) % 4, 4, weight)
     return ScaleTask("s", normal(N, 2, seed=2).square(), weight)
 
 
-KINDS = ["gaussian", "logit", "poisson", "mean", "levels", "scale"]
+KINDS = ["gaussian", "logit", "poisson", "mean", "mixed", "levels", "scale"]
 ROWS = torch.arange(2 * 15).view(2, 15)
 
 
@@ -133,3 +137,10 @@ def test_the_loss_of_a_perfect_fit_to_counts(posed):
     task = posed("poisson").problem.outcome
     y = task.y[task.y > 0]
     assert task.perfect_loss() == pytest.approx(float((y - y * y.log()).sum() / len(task.y)))
+
+
+def test_means_of_columns_with_two_values_lie_between_them(posed):
+    task, out = make("mixed", False, posed), normal(N, 3, seed=4)
+    found = task.means(out)
+    torch.testing.assert_close(found[:, [0, 2]], out[:, [0, 2]])
+    torch.testing.assert_close(found[:, 1], -0.6 + 2.0 / (1.0 + torch.exp(-out[:, 1])))
