@@ -103,7 +103,9 @@ class Information:
     def __call__(self, eta: Tensor) -> Tensor:
         """Return the expected hessian (..., r, r) at indices (..., r)."""
         within = eta.to(self.whiten).clamp(self.least, self.most).reshape(-1, len(self.whiten))
-        out = torch.stack([basis(within) @ coefficients for basis, coefficients in self.parts]).sum(0)
+        out = torch.zeros(len(within), self.task.n_out, dtype=within.dtype, device=within.device)
+        for basis, coefficients in self.parts:
+            out = out + basis(within) @ coefficients
         return self.task.means(self.whiten, out).reshape(*eta.shape, len(self.whiten))
 
 
@@ -155,7 +157,9 @@ def _information(setting: Setting, theta: Tensor, inner: Scheme) -> Information:
     task, whiten = _centered("second derivative", outcome.seconds(theta), setting, inner)
     least, most = eta[outside].amin(0), eta[outside].amax(0)
     within = eta.clamp(least, most)
-    bases = [(basis, within) for basis in (linear_basis(within), sieve_basis(within))]
+    bases: list[tuple[Basis, Tensor]] = []
+    if setting.problem.x.shape[1]:  # without covariates the indices vary by noise, and a slope along it means nothing
+        bases = [(linear_basis(within), within), (sieve_basis(within), within)]
     stacked, fits = stack_bases(task, inner, bases, within.device)
     weights = stacked.weights[0, 1:].tolist()
     parts = tuple((f.basis, w * f.coefficients.mean(0)) for f, w in zip(fits, weights, strict=True))
