@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -124,7 +125,7 @@ def assemble(
     theta = learned[0].out.cpu().numpy()
     noise = _noise(setting.options, learned[0]) if correct else None
     curved = None if problem.outcome.quadratic else noise
-    hessian = problem.family.hessian
+    hessian: Callable[[Tensor], Tensor] = problem.family.hessian
     if problem.strategy == "hessian regression":
         assert law.working is not None
         matrix, hessian = regress_hessian(setting, learned[0], law.working, rng)

@@ -62,7 +62,8 @@ class PrecisionTask(Task):
     def means(self, whiten: Tensor, out: Tensor) -> Tensor:
         """Return the means (..., k, k) at outputs (..., o) of matrices H whose targets were `whiten` H `whiten`'."""
         lower = whiten.transpose(-2, -1) @ self.factors(out)
-        return torch.linalg.inv(lower @ lower.transpose(-2, -1))
+        found: Tensor = torch.linalg.inv(lower @ lower.transpose(-2, -1))
+        return found
 
     def loss(self, out: Tensor, rows: Tensor, units: Units | None = None) -> Tensor:
         lower = self.factors(out)
@@ -102,10 +103,10 @@ class Information:
 
     def __call__(self, eta: Tensor) -> Tensor:
         """Return the expected hessian (..., r, r) at indices (..., r)."""
-        within = eta.to(self.whiten).clamp(self.least, self.most).reshape(-1, len(self.whiten))
-        out = torch.zeros(len(within), self.task.n_out, dtype=within.dtype, device=within.device)
+        bounded = eta.to(self.whiten).clamp(self.least, self.most).reshape(-1, len(self.whiten))
+        out = torch.zeros(len(bounded), self.task.n_out, dtype=bounded.dtype, device=bounded.device)
         for basis, coefficients in self.parts:
-            out = out + basis(within) @ coefficients
+            out = out + basis(bounded) @ coefficients
         return self.task.means(self.whiten, out).reshape(*eta.shape, len(self.whiten))
 
 
@@ -156,11 +157,11 @@ def _information(setting: Setting, theta: Tensor, inner: Scheme) -> Information:
     outside = torch.from_numpy(inner.cell < SPREAD_PARTS).to(eta.device)
     task, whiten = _centered("second derivative", outcome.seconds(theta), setting, inner)
     least, most = eta[outside].amin(0), eta[outside].amax(0)
-    within = eta.clamp(least, most)
+    bounded = eta.clamp(least, most)
     bases: list[tuple[Basis, Tensor]] = []
     if setting.problem.x.shape[1]:  # without covariates the indices vary by noise, and a slope along it means nothing
-        bases = [(linear_basis(within), within), (sieve_basis(within), within)]
-    stacked, fits = stack_bases(task, inner, bases, within.device)
+        bases = [(linear_basis(bounded), bounded), (sieve_basis(bounded), bounded)]
+    stacked, fits = stack_bases(task, inner, bases, bounded.device)
     weights = stacked.weights[0, 1:].tolist()
     parts = tuple((f.basis, w * f.coefficients.mean(0)) for f, w in zip(fits, weights, strict=True))
     return Information(task, whiten, least, most, parts)
@@ -185,6 +186,7 @@ def _root(matrices: Tensor, family: Family) -> Tensor:
     DataError
         Where one is not positive definite.
     """
+    root: Tensor
     root, failed = torch.linalg.cholesky_ex(matrices)
     if bool((failed > 0).any()) or not bool(root.isfinite().all()):
         raise DataError(

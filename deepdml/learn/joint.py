@@ -110,7 +110,7 @@ def joint_law(t: Float, columns: Int, mean: Float, scale: Float, correlation: Fl
         upper = upper_share(mean[:, j], pair, least[j])
         scale[:, j] = (pair[1] - pair[0]) * np.sqrt(upper * (1.0 - upper))
     root = scale[:, :, None] * np.linalg.cholesky(correlation)
-    residuals = np.linalg.solve(root, (values[:, order] - mean)[..., None])[..., 0]
+    residuals = np.asarray(np.linalg.solve(root, (values[:, order] - mean)[..., None])[..., 0], np.float64)
     nodes, weights = joint_nodes(residuals[:, b:], weight, max(NODES >> b, LEAST_NODES))
     return JointLaw(t[0], columns[order], split_products(t)[1], ends, least, mean, root, nodes, weights)
 
