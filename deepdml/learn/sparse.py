@@ -8,6 +8,7 @@ from torch import Tensor
 # penalty of a feature, in units of the noise: it stays if its squared t is over four times that
 THRESHOLDS = (1.0, 2.0, 4.0, 8.0)
 ROUNDS = 5  # reweighted ridge fits at each threshold
+ROUNDING = 1e-10  # of the largest curvature: below it a direction is one that the rows do not tell apart
 GONE = 0.01  # a feature whose share of the loss is below this part of the threshold cannot come back
 
 
@@ -58,5 +59,10 @@ def _reweighted(hessian: Tensor, gradient: Tensor, values: Tensor, kept: Tensor,
     scale = torch.where(penalty > 0, values[kept].abs(), 1.0)
     scaled = scale[:, None] * hessian[kept[:, None], kept] * scale
     scaled.diagonal().add_(penalty.clamp_min(1e-10 * float(hessian.diagonal().mean())))
-    lower = torch.linalg.cholesky(scaled)
-    return -scale * torch.cholesky_solve((scale * gradient[kept])[:, None], lower)[:, 0]
+    along = (scale * gradient[kept])[:, None]
+    lower, failed = torch.linalg.cholesky_ex(scaled)
+    if bool(failed):  # a basis wider than the rows that interpolates them: hardly any noise is left to penalize by
+        curvatures, axes = torch.linalg.eigh(scaled)
+        curvatures = curvatures.clamp_min(ROUNDING * float(curvatures[-1]))
+        return -scale * (axes @ ((axes.T @ along) / curvatures[:, None]))[:, 0]
+    return -scale * torch.cholesky_solve(along, lower)[:, 0]

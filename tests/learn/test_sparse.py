@@ -57,6 +57,19 @@ def test_noise_scales_the_threshold():
     assert abs(last(9.0)) < 1e-3  # one is not
 
 
+def test_a_basis_wider_than_the_rows_that_interpolates_them():
+    """No noise is left, so hardly any penalty; the directions that the rows do not tell apart stay at zero."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(30, 80, generator=generator, dtype=torch.float64)
+    y = x[:, 3] + torch.randn(30, generator=generator, dtype=torch.float64)
+    start = torch.linalg.lstsq(x, y[:, None], driver="gelsd").solution
+    path = sparse_path(x.T @ x, -x.T @ y, start, noise=1e-25)
+    assert torch.isfinite(path).all()
+    torch.testing.assert_close(
+        x @ path[0, :, 0], y, rtol=1e-6, atol=1e-6
+    )  # of 1e-10 in the curvature, which is a square
+
+
 @pytest.mark.parametrize("family", ["gaussian", "logit", "poisson"])
 def test_few_features_are_kept_and_found(posed, family):
     """theta is linear in x0 and x1 with T: of some 50 coefficients the sparse fit keeps a handful."""
