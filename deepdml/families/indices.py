@@ -83,10 +83,7 @@ class MultiIndex(Family):
         raise NotImplementedError
 
     def second(self, y: Array, eta: Array) -> Array:
-        """Return a matrix (..., r, r) with the conditional mean of the loss's second derivative in eta given t and x.
-
-        Asked of families that are not `closed`: the second derivative, or what has the same mean and varies less.
-        """
+        """Return the second derivative of the loss in eta (..., r, r); asked of families that are not `closed`."""
         raise NotImplementedError
 
     def curvature(self, y: Array, eta: Array) -> Array:

@@ -85,16 +85,11 @@ class Weibull(MultiIndex):
         return matrix([[shape * shape, cross], [cross, 0.0 * shape + LOG_MOMENT]])
 
     def second(self, y: Any, eta: Any) -> Any:
-        """Return matrices (..., r, r) with the conditional mean of the second derivatives of the loss in eta.
-
-        The second derivatives hold powers of w, the log of the cumulative hazard, times the hazard exp(w). Censored
-        or not, E[g(w) exp(w)] = E[event (g(w) + g'(w))], since the hazard's integral is the probability of the event.
-        In these terms they are event v v' with v = (shape, -1 - w): never negative, and without the exponential's tail.
-        """
+        """Return the second derivatives of the loss in eta (..., r, r), whose conditional mean is Lambda's part."""
         _, event, w, shape = self._read(y, eta)
-        ahead = 1.0 + w
-        cross = -event * shape * ahead
-        return matrix([[event * shape * shape, cross], [cross, event * ahead * ahead]])
+        hazard = exp(w)
+        cross = shape * (event - hazard - w * hazard)
+        return matrix([[shape * shape * hazard, cross], [cross, w * (hazard - event) + w * w * hazard]])
 
     def curvature(self, y: Any, eta: Any) -> Any:
         if not self.censored:

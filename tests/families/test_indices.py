@@ -273,27 +273,15 @@ class TestCensoring:
         expected = -np.where(event == 1, law.logpdf(time), law.logsf(time))
         np.testing.assert_allclose(family.loss(np.column_stack([time, event]), eta), expected, rtol=1e-8)
 
-    def test_matrices_of_a_censored_weibull_have_the_mean_of_its_second_derivatives(self):
-        """By quadrature over durations, and over ends of the study with an exponential law."""
-        family, end = Weibull(censored=True), stats.expon(scale=1.5)
-        z = np.linspace(-7, 7, 400)
-        shares, weights = stats.norm.cdf(z), stats.norm.pdf(z) / stats.norm.pdf(z).sum()
-        for eta in np.array([[0.3, 0.5], [-0.4, -0.2], [1.0, 0.1]]):
-            law = stats.weibull_min(np.exp(eta[1]), scale=np.exp(eta[0]))
-            ended, lasted = law.ppf(shares), end.ppf(shares)
-            y = np.vstack([np.column_stack([ended, np.ones(400)]), np.column_stack([lasted, np.zeros(400)])])
-            mass = np.concatenate([weights * end.sf(ended), weights * law.sf(lasted)])
-            assert mass.sum() == pytest.approx(1.0, abs=1e-6)  # the quadrature's error
-            at = torch.from_numpy(np.tile(eta, (800, 1))).requires_grad_()
-            (score,) = torch.autograd.grad(family.loss(torch.from_numpy(y), at).sum(), at, create_graph=True)
-            second = torch.stack([torch.autograd.grad(score[:, j].sum(), at, retain_graph=True)[0] for j in (0, 1)], 1)
-            torch.testing.assert_close(torch.from_numpy(family.score(y, at.detach().numpy())), score.detach())
-            expected = np.einsum("q,qrs->rs", mass, second.numpy())
-            found = family.second(y, at.detach().numpy())
-            np.testing.assert_allclose(np.einsum("q,qrs->rs", mass, found), expected, atol=2e-5)  # the same
-            outer = np.einsum("q,qr,qs->rs", mass, score.detach().numpy(), score.detach().numpy())
-            np.testing.assert_allclose(expected, outer, atol=2e-5)  # the information, either way
-            assert np.linalg.eigvalsh(found).min() > -1e-12
+    def test_second_derivatives_of_a_censored_weibull(self):
+        rng = np.random.default_rng(6)
+        y = torch.from_numpy(np.column_stack([rng.weibull(1.4, 9), rng.integers(0, 2, 9)]))
+        eta = torch.from_numpy(rng.normal(size=(9, 2)) * 0.3).requires_grad_()
+        family = Weibull(censored=True)
+        (score,) = torch.autograd.grad(family.loss(y, eta).sum(), eta, create_graph=True)
+        second = torch.stack([torch.autograd.grad(score[:, j].sum(), eta, retain_graph=True)[0] for j in (0, 1)], 1)
+        torch.testing.assert_close(family.score(y, eta), score, rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(family.second(y, eta.detach()), second, rtol=1e-9, atol=1e-10)
 
     def test_events_are_flags(self):
         y = np.array([1.0, 2.0])
