@@ -64,5 +64,6 @@ def _reweighted(hessian: Tensor, gradient: Tensor, values: Tensor, kept: Tensor,
     if bool(failed):  # a basis wider than the rows that interpolates them: hardly any noise is left to penalize by
         curvatures, axes = torch.linalg.eigh(scaled)
         curvatures = curvatures.clamp_min(ROUNDING * float(curvatures[-1]))
-        return -scale * (axes @ ((axes.T @ along) / curvatures[:, None]))[:, 0]
+        move: Tensor = (axes @ ((axes.T @ along) / curvatures[:, None]))[:, 0]
+        return -scale * move
     return -scale * torch.cholesky_solve(along, lower)[:, 0]
