@@ -109,7 +109,8 @@ def test_without_hashes_pip_is_not_started(monkeypatch: pytest.MonkeyPatch) -> N
     assert requirements.make_requirements(PINS, WHEEL, "abc", hashes=False).why == "hashes=False was asked for"
 
 
-def test_pip_itself_says_that_there_is_no_index() -> None:
+def test_pip_itself_says_that_there_is_no_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PIP_CONSTRAINT", raising=False)  # those of make test contradict the version asked for
     made = requirements.make_requirements({"deepdml": "0.1.0", "numpy": "0.0.1"}, WHEEL, "abc", None)
     assert "pip could not find every archive (ERROR: No matching distribution found for numpy==0.0.1" in made.why
 
