@@ -10,11 +10,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from tabulate import tabulate
 
-from deepdml.errors import list_rows
 from deepdml.inference import weighted_mean
 from deepdml.learn.influence import FitRecord, NuisanceFit
 from deepdml.results.estimation import Estimates
-from deepdml.results.fit import Fit, Rows
+from deepdml.results.fit import Fit
 
 if TYPE_CHECKING:
     from deepdml.design.assembly import Piece
@@ -28,9 +27,7 @@ SIGNAL_LEFT = 3.0
 GROSS_MISFIT = 6.0
 """It is a warning where what outcome and treatment have in common, or each of them, is above this."""
 ONE_ROW = 0.1
-"""Where one row has more than this share of the variance of psi the summary says so."""
-DOMINANT_ROW = 0.5
-"""A fit warns where it is more than this."""
+"""A row with more than this share of the variance of psi is named in the summary."""
 
 
 MOST_COMPONENTS = 64
@@ -212,25 +209,6 @@ def influence_notes(estimates: Estimates, weights: Float | None) -> list[str]:
     shares = largest_rows(estimates, weights)
     found = ", ".join(f"{name} ({share:.0%})" for name, share in shares.items() if share > ONE_ROW)
     return [f"One row makes more than {ONE_ROW:.0%} of the variance of {found}; see diagnostics."] if found else []
-
-
-def dominated(estimates: Estimates, rows: Rows) -> list[str]:
-    """Return a sentence on each row that makes more than half of the variance of estimates."""
-    if estimates.psi is None:
-        return []
-    psi = estimates.psi.mean(0)
-    away = np.abs(psi - weighted_mean(psi, rows.weights))
-    places = (away if rows.weights is None else away * rows.weights[:, None]).argmax(0)
-    found: dict[object, list[str]] = {}
-    for (name, share), place in zip(largest_rows(estimates, rows.weights).items(), places, strict=True):
-        if share > DOMINANT_ROW:
-            found.setdefault(rows.index[place], []).append(f"{name} ({share:.0%})")
-    return [
-        f"Row {list_rows([label])} makes more than half of the variance of {', '.join(names)}: estimate and standard "
-        "error hang on it. Look at its values and its overlap; estimate(..., subset=dd.Overlap()) averages where "
-        "levels of a treatment overlap."
-        for label, names in found.items()
-    ]
 
 
 def largest_rows(estimates: Estimates, weights: Float | None) -> pd.Series:

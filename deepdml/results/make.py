@@ -15,7 +15,7 @@ from deepdml.families import Family
 from deepdml.inference import CovarianceKeywords
 from deepdml.learn.influence import FitRecord, Influence, TrainedNets
 from deepdml.results.columns import UserColumns
-from deepdml.results.diagnostics import dimension_notes, dominated, regularization_notes, signal_note
+from deepdml.results.diagnostics import dimension_notes, regularization_notes, signal_note
 from deepdml.results.estimation import covariance_spec, estimate_estimands
 from deepdml.results.fit import collect
 from deepdml.results.recipe import Recipe
@@ -74,8 +74,7 @@ def make_results(
     OverlapWarning
         When propensities were clipped or Lambda floored in more than one per cent of rows.
     FitWarning
-        When held-out residuals vary with the covariates so much that a nuisance was grossly missed, and when one row
-        makes more than half of the variance of an estimate.
+        When held-out residuals vary with the covariates so much that a nuisance was grossly missed.
     DimensionWarning
         When an embedding has many columns for the rows.
     InferenceWarning
@@ -94,8 +93,6 @@ def make_results(
         warnings.warn(left[0], FitWarning, stacklevel=2)
     spec = covariance_spec(fit, cov_type, keywords, use_t)
     estimates = estimate_estimands(fit, [AverageCoefficient()], spec, UserColumns(fit, None))[1]
-    for note in dominated(estimates, fit.need_rows("psi")):
-        warnings.warn(note, FitWarning, stacklevel=2)
     results = Results(fit, AverageCoefficient(), estimates, model)
     results._recipe = recipe
     return results

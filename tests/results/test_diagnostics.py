@@ -69,12 +69,8 @@ def test_one_row_with_most_of_the_variance_is_named(known):
     (piece,) = base.results._fit.rows.repetitions
     score = piece.score.copy()
     score[7] *= 300
-    res, caught = again(base, (replace(piece, score=score),))
-    shares = res.diagnostics.largest_row
-    assert shares.max() > 0.5
-    over = [f"{name} ({share:.0%})" for name, share in shares.items() if share > 0.5]
-    label = base.results._fit.rows.index[7]
-    assert f"Row {label} makes more than half of the variance of {', '.join(over)}:" in str(caught[0].message)
+    res, _ = again(base, (replace(piece, score=score),))
+    assert res.diagnostics.largest_row.max() > 0.5
     assert "One row makes more than 10% of the variance of" in " ".join(res.summary().as_text().split())
 
 
