@@ -105,7 +105,7 @@ def average(sample: Sample, terms: Terms, fields: tuple[Field, ...], subset: Fie
         raise OptionError(MOMENTS_ONLY)
     else:
         conditional = _integrate(sample.law, terms, theta, fields, subset, gradient.shape[-2])
-    bend = 0.0 if sample.noise is None else _bend(terms, theta, sample.noise, fields)
+    bend = 0.0 if sample.noise is None else _bend(terms, theta, sample.noise, fields, gradient)
     if subset is None:
         return Evaluation(values, conditional, all(field.free for field in fields), bend)
     share = np.broadcast_to(subset.own, (n,))
@@ -115,12 +115,15 @@ def average(sample: Sample, terms: Terms, fields: tuple[Field, ...], subset: Fie
     return Evaluation(stacked, np.concatenate([conditional, np.zeros((n, 1, d_theta))], axis=1), bend=bend)
 
 
-def _bend(terms: Terms, theta: Float, noise: Float, fields: tuple[Field, ...]) -> Float:
+def _bend(terms: Terms, theta: Float, noise: Float, fields: tuple[Field, ...], gradient: Float) -> Float:
     """Return half the trace of d2H/dtheta2 (n, c, d, d) times the noise, from differences of the gradient.
 
     The differences reach as far as theta errs, along the principal axes of its covariance. They are exact for H of
-    third degree, and zero to the bit where H is linear in theta.
+    third degree, and zero where H is linear in theta, which its gradient shows.
     """
+    reach = np.sqrt(np.maximum(np.einsum("nkk->nk", noise), 0.0))
+    if np.array_equal(gradient, terms(theta + reach, *(field.own for field in fields))[1]):
+        return np.zeros((len(theta), gradient.shape[-2]))
     variances, axes = np.linalg.eigh(noise)
     steps = axes * np.sqrt(np.maximum(variances, 0.0))[:, None]
     total = 0.0
