@@ -47,9 +47,13 @@ class OrderedLogit(Categories):
     def _above(self, eta: Any) -> list[Any]:
         """Return the log-odds of P(y > j) for each level j but the last."""
         odds = [eta[..., 0]]
-        for j in range(1, self.n_indices):
-            odds.append(odds[-1] - exp(eta[..., j]))
+        for step in self._steps(eta):
+            odds.append(odds[-1] - step)
         return odds
+
+    def _steps(self, eta: Any) -> list[Any]:
+        """Return the distances between neighbouring cuts."""
+        return [exp(eta[..., j]) for j in range(1, self.n_indices)]
 
     def probabilities(self, eta: Any) -> Any:
         odds = self._above(eta)
@@ -57,10 +61,10 @@ class OrderedLogit(Categories):
         return stack([expit(-odds[0]), *inner, expit(odds[-1])])
 
     def loss(self, y: Any, eta: Any) -> Any:
-        odds = self._above(eta)
+        odds, steps = self._above(eta), self._steps(eta)
         inner = [
-            softplus(-high) + softplus(low) - log(-expm1(-exp(eta[..., j])))
-            for j, (high, low) in enumerate(pairwise(odds), start=1)
+            softplus(-high) + softplus(low) - log(-expm1(-step))
+            for (high, low), step in zip(pairwise(odds), steps, strict=True)
         ]
         return take(stack([softplus(odds[0]), *inner, softplus(-odds[-1])]), y)
 
@@ -71,15 +75,15 @@ class OrderedLogit(Categories):
         rises by F(-high) - F(low); where low alone falls, by F(-low) F(low) / P = F(low) / F(high) / (1 - exp(-step)),
         step being high - low.
         """
-        odds, zero = self._above(eta), zeros_like(eta[..., 0])
+        odds, steps, zero = self._above(eta), self._steps(eta), zeros_like(eta[..., 0])
         below, above = [zero, *(expit(-v) for v in odds)], [*(expit(v) for v in odds), zero]
         columns = []
         for level in range(self.n_levels):
             both = below[level] - above[level]
-            by_cut = [-exp(eta[..., j]) * both if j < level else zero for j in range(1, self.n_indices)]
+            by_cut = [-step * both if j < level else zero for j, step in enumerate(steps, start=1)]
             if 0 < level < self.n_indices:
                 ratio = eta[..., level] + softplus(-odds[level - 1]) - softplus(-odds[level])
-                by_cut[level - 1] = exp(ratio) / -expm1(-exp(eta[..., level]))
+                by_cut[level - 1] = exp(ratio) / -expm1(-steps[level - 1])
             columns.append([-v for v in (both, *by_cut)])
         return matrix(columns)
 
