@@ -107,7 +107,7 @@ def _signal(setting: Setting, learned: tuple[Learned, ...], seed: np.random.Seed
     slope = problem.outcome.residuals(learned[0].out)
     weighted = slope if problem.weight is None else slope * problem.weight
     treated = learned[1].task.derivatives(learned[1].out, rows)[0] if len(learned) > 1 else None
-    return signal_left(problem.x, weighted, treated, setting.scheme.block, seed, problem.data.groups)
+    return signal_left(problem.x, weighted, treated, setting.scheme.block, seed, setting.plan.cluster)
 
 
 def assemble(

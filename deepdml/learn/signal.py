@@ -17,7 +17,7 @@ def signal_left(
     treatment: Tensor | None,
     block: NDArray[np.intp],
     seed: np.random.SeedSequence,
-    groups: NDArray[np.intp] | None = None,
+    cluster: NDArray[np.intp] | None = None,
 ) -> dict[str, float]:
     """Return standardized kernel conditional-moment statistics of held-out residuals, each the largest it comes to.
 
@@ -39,8 +39,8 @@ def signal_left(
         Rows that the same nets predict.
     seed : SeedSequence
         Chooses the rows of large blocks.
-    groups : (n, g) array, optional
-        Clusters of the rows; of several clusterings the one with the fewest clusters counts.
+    cluster : (n,) array, optional
+        What the blocks keep together: the cluster of each row.
 
     Returns
     -------
@@ -57,7 +57,6 @@ def signal_left(
     v = columns.shape[1]
     total, variance = (torch.zeros(BANDWIDTHS, v, v, dtype=torch.float64, device=x.device) for _ in range(2))
     rng = np.random.default_rng(seed)
-    cluster = None if groups is None else min(groups.T, key=lambda codes: len(np.unique(codes)))
     for a in range(int(block.max()) + 1):
         rows = np.flatnonzero(block == a)
         rows = np.sort(rng.permutation(rows)[:ROWS])

@@ -112,7 +112,7 @@ def test_what_the_rows_of_a_cluster_have_in_common_is_no_signal():
         rng = np.random.default_rng(seed + 1000)
         y, t = (part + torch.from_numpy(rng.standard_normal(50)[cluster]) for part in (y, t))
         block, seeds = cluster % 5, np.random.SeedSequence(seed)
-        known.append(signal_left(x, y, t[:, None], block, seeds, np.column_stack([np.arange(1000), cluster])))
+        known.append(signal_left(x, y, t[:, None], block, seeds, cluster))
         unknown.append(signal_left(x, y, t[:, None], block, seeds))
     for name in ("outcome", "treatment", "both"):
         values = np.array([d[name] for d in known])
