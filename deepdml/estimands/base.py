@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from deepdml.errors import OptionError, unknown_option
 from deepdml.families import Family
-from deepdml.learn.influence import TreatmentLaw
+from deepdml.learn.influence import Influence, TreatmentLaw
 
 if TYPE_CHECKING:
     from deepdml.estimands.interventions import Interventions
@@ -109,6 +109,10 @@ class Evaluation:
                 f"gradient has shape {self.gradient.shape} and values {self.values.shape}; "
                 "needed are (n, q, d_theta) and (n, q)"
             )
+
+    def psi(self, piece: Influence) -> Float:
+        """Return the influence values (n, q) of the means of H, corrected to second order."""
+        return piece.psi(self.values + self.bend, self.gradient)
 
 
 class Estimand:

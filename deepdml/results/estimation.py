@@ -177,7 +177,7 @@ def influence_values(fit: Fit, estimand: Estimand, spec: CovarianceSpec, columns
     pieces, notes = [], []
     for sample, piece in zip(found, rows.repetitions, strict=True):
         evaluation = estimand.evaluate(sample)
-        psi = piece.psi(evaluation.values + evaluation.bend, evaluation.gradient)
+        psi = evaluation.psi(piece)
         _refuse_unfinite(psi, rows)
         means = weighted_mean(psi, rows.weights)
         combined = estimand.combine(means)

@@ -209,9 +209,7 @@ def sensitivity_elements(
         scores = []
         for part in parts:
             evaluation = part.evaluate(sample)
-            combined = part.combine(
-                weighted_mean(piece.psi(evaluation.values + evaluation.bend, evaluation.gradient), rows.weights)
-            )
+            combined = part.combine(weighted_mean(evaluation.psi(piece), rows.weights))
             gradient = evaluation.gradient
             if combined is not None:
                 gradient = np.einsum("qc,ncd->nqd", combined[1], gradient)
