@@ -8,7 +8,7 @@ from itertools import combinations_with_replacement, product
 import numpy as np
 from numpy.typing import NDArray
 
-from deepdml.learn.treatment import propensity_bounds
+from deepdml.learn.treatment import propensity_bounds, two_valued
 
 Float = NDArray[np.float64]
 Int = NDArray[np.intp]
@@ -99,7 +99,7 @@ def joint_law(t: Float, columns: Int, mean: Float, scale: Float, correlation: Fl
         Weights of the rows, for the law of the residuals.
     """
     values = t[:, columns]
-    two = [j for j in range(len(columns)) if len(np.unique(values[:, j])) == 2][:MOST_PAIRS]
+    two = np.flatnonzero(two_valued(values)).tolist()[:MOST_PAIRS]
     order = np.array([*two, *(j for j in range(len(columns)) if j not in two)])
     b, ends = len(two), np.array([np.unique(values[:, j]) for j in two]).reshape(-1, 2)
     least = np.array(

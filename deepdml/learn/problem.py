@@ -21,7 +21,7 @@ from deepdml.learn.curvature import Strategy, choose_strategy
 from deepdml.learn.indexed import IndexTask
 from deepdml.learn.joint import split_products
 from deepdml.learn.tasks import LevelTask, MeanTask, MixedTask, OutcomeTask, Task
-from deepdml.learn.treatment import Levels, Treatment, Vector, classify
+from deepdml.learn.treatment import Levels, Treatment, Vector, classify, two_valued
 
 Float = NDArray[np.float64]
 
@@ -126,9 +126,8 @@ def pose(data: ModelData, family: Family, options: LearnOptions) -> Problem:
     else:
         target = torch.from_numpy((values - center) / spread).to(device)
         treated = MeanTask("treatment mean", target, weight)
-        two = torch.tensor([len(np.unique(column)) == 2 for column in values.T], device=device)
-        if isinstance(treatment, Vector) and strategy != "moments" and bool(two.any()):
-            treated = MixedTask("treatment mean", target, weight, two)
+        if isinstance(treatment, Vector) and strategy != "moments" and (two := two_valued(values)).any():
+            treated = MixedTask("treatment mean", target, weight, torch.from_numpy(two).to(device))
     x = _shared(data.x).to(device)
     return Problem(data, family, treatment, strategy, unit, x, weight, outcome, treated, center, spread)
 

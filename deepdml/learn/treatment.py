@@ -115,6 +115,11 @@ def _base(raw: Float, columns: Float) -> Float:
     return raw
 
 
+def two_valued(values: Float) -> NDArray[np.bool_]:
+    """Return which columns of (n, v) have two values (v,)."""
+    return np.array([len(np.unique(column)) == 2 for column in values.T], dtype=bool)
+
+
 def propensity_bounds(codes: Int, n_levels: int) -> Float:
     """Return the smallest propensity of each level (m,) that is used as it is."""
     return np.asarray(np.minimum(CLIP, 0.1 * np.bincount(codes, minlength=n_levels) / len(codes)))
