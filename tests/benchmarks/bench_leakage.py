@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -149,13 +150,16 @@ def table(rows: pd.DataFrame) -> str:
     return tabulate(lines, head, tablefmt="github", floatfmt=formats, missingval="")
 
 
-def write(rows: pd.DataFrame) -> None:
-    """Put the tables between the markers of the page."""
-    parts = []
+def tables(rows: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
+    """Yield each design, how it is drawn and how often, and its table."""
     for design, part in rows.groupby("design", sort=False):
         settings = ", ".join(f"{name}={value:g}" for name, value in DESIGNS[design].items())
-        head = f"### {design[0].upper()}{design[1:]}: `leaky_text(n={N:_}, {settings})`, {part['draw'].nunique()} draws"
-        parts.append(f"\n{head}\n\n{table(part)}\n")
+        yield design, f"`leaky_text(n={N:_}, {settings})`, {part['draw'].nunique()} draws", table(part)
+
+
+def write(rows: pd.DataFrame) -> None:
+    """Put the tables between the markers of the page."""
+    parts = [f"\n### {design[0].upper()}{design[1:]}: {drawn}\n\n{text}\n" for design, drawn, text in tables(rows)]
     page = PAGE.read_text(encoding="utf-8")
     before, after = page.split(BEGIN)[0], page.split(END)[1]
     PAGE.write_text(f"{before}{BEGIN}\n{''.join(parts)}\n{END}{after}", encoding="utf-8")
@@ -168,8 +172,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60.0)
     options = parser.parse_args()
     rows = run(options.draws, options.minutes)
-    for _, part in rows.groupby("design", sort=False):
-        print(table(part))
+    for _, _, text in tables(rows):
+        print(text)
     if PAGE.exists():
         write(rows)
 

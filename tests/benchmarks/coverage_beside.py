@@ -6,9 +6,8 @@ import runpy
 from pathlib import Path
 
 import pandas as pd
-from bench_leakage import DESIGNS, N
 from bench_leakage import ROWS as LEAKAGE
-from bench_leakage import table as leakage_table
+from bench_leakage import tables
 from bench_speed import ROOT
 from tabulate import tabulate
 
@@ -47,9 +46,4 @@ def leakage_section() -> str:
     """Return the tables of the study of leakage."""
     if not LEAKAGE.exists():
         return "Not run yet."
-    parts = []
-    for design, rows in pd.read_csv(LEAKAGE).groupby("design", sort=False):
-        settings = ", ".join(f"{name}={value:g}" for name, value in DESIGNS[str(design)].items())
-        draws = rows["draw"].nunique()
-        parts.append(f"`leaky_text(n={N:_}, {settings})`, {draws} draws:\n\n{leakage_table(rows)}")
-    return "\n\n".join(parts)
+    return "\n\n".join(f"{drawn}:\n\n{text}" for _, drawn, text in tables(pd.read_csv(LEAKAGE)))
