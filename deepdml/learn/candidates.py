@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -156,6 +156,34 @@ class BasisFit:
     penalties: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class OwnFit:
+    """One fit per net, each on a basis of its own.
+
+    Parameters
+    ----------
+    fits : tuple of BasisFit
+        By net, with one coefficient matrix for each snapshot of the net.
+    place : (v,) array
+        Position of each snapshot among those of its net.
+    """
+
+    name: str
+    task: Task
+    fits: tuple[BasisFit, ...]
+    place: NDArray[np.intp]
+
+    @classmethod
+    def gather(cls, fits: Sequence[BasisFit], scheme: Scheme) -> OwnFit:
+        """Put together the fits of all nets of a scheme."""
+        return cls(fits[0].name, fits[0].task, tuple(fits), scheme.places())
+
+    def predict(self, snapshot: int, net: int, x: Tensor) -> Tensor:
+        """Return what one snapshot of a net predicts at covariates (m, p), shape (m, o)."""
+        own = self.fits[net]
+        return own.basis(x) @ own.coefficients[self.place[snapshot]]
+
+
 def fit_basis(name: str, task: Task, basis: Features, x: Tensor, scheme: Scheme, units: Units) -> BasisFit:
     """Fit a task on a basis for every net of a scheme, and choose the penalty of every snapshot on its held-out cells.
 
@@ -167,7 +195,7 @@ def fit_basis(name: str, task: Task, basis: Features, x: Tensor, scheme: Scheme,
     return _chosen(name, newton, minima, paths, newton.held_out_losses(paths), PENALTIES)
 
 
-def fit_sieve(task: Task, basis: Basis, x: Tensor, scheme: Scheme, units: Units) -> tuple[BasisFit, BasisFit]:
+def fit_sieve(task: Task, basis: Features, x: Tensor, scheme: Scheme, units: Units) -> tuple[BasisFit, BasisFit]:
     """Fit a task on a sieve twice from the same Newton steps: with a ridge on all features, and on few of them."""
     newton = _Newton(task, basis, x, scheme, units)
     minima, paths = newton.run(), []

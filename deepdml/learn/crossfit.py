@@ -17,7 +17,7 @@ from deepdml.learn.hessians import regress_hessian
 from deepdml.learn.indexed import IndexTask
 from deepdml.learn.influence import DiscreteLaw, Influence, LocationScaleLaw, NuisanceFit, TreatmentLaw
 from deepdml.learn.joint import JointLaw, joint_law
-from deepdml.learn.nuisances import Learned, Report, Setting, Spread, learn_nuisances, learn_spread
+from deepdml.learn.nuisances import Learned, Report, Setting, Spread, begin, learn_nuisances, learn_spread
 from deepdml.learn.problem import LearnOptions, Problem
 from deepdml.learn.scheme import paired, single
 from deepdml.learn.signal import signal_left
@@ -90,8 +90,9 @@ def crossfit(
     scheme = make(plan, np.random.default_rng(split_seed))
     inputs = Inputs.over_training_rows(problem.x, scheme)
     fold = torch.from_numpy(plan.fold).to(problem.x.device)
-    setting = Setting(problem, plan, scheme, inputs, options, fold)
-    learned = tuple(learn_nuisances(setting, net_seed, report))
+    report("linear fits", 0, 0, math.nan)
+    setting, starts = begin(Setting(problem, plan, scheme, inputs, options, fold))
+    learned = tuple(learn_nuisances(setting, starts, net_seed, report))
     report("Lambda and psi", 0, 0, math.nan)
     influence, curvature, law = assemble(setting, learned, np.random.default_rng(spread_seed))
     nuisances = _assess(setting, learned, law)

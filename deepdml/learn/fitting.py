@@ -19,6 +19,7 @@ from deepdml.errors import OptionError
 from deepdml.families.base import Family
 from deepdml.learn.crossfit import Repetition, crossfit
 from deepdml.learn.influence import FitRecord, Influence, NuisanceFit, TrainedNets
+from deepdml.learn.jumps import agreed
 from deepdml.learn.prediction import collect_nets
 from deepdml.learn.problem import LearnOptions, Problem, pose
 from deepdml.learn.training import TrainedGroup
@@ -122,8 +123,16 @@ def _record(
         min_eigenvalue=float(min(r.curvature.min_eigenvalue for r in repetitions)),
         signal={name: float(np.median([r.signal[name] for r in repetitions])) for name in first.signal},
         backbone=options.backbone.name if problem.x.shape[1] else "mlp",
+        jumps=_jumps(problem, repetitions),
         history=tuple(curve for number, r in enumerate(repetitions) for curve in _history(number, r)),
     )
+
+
+def _jumps(problem: Problem, repetitions: list[Repetition]) -> tuple[tuple[str, float, float], ...]:
+    """Return the jumps that the nets agree on, by name of the covariate."""
+    each = [jumps for r in repetitions if (jumps := r.setting.inputs.jumps) is not None]
+    found = agreed(each, sum(r.setting.scheme.n_nets for r in repetitions), problem.x) if each else []
+    return tuple((problem.data.x_names[column], cut, share) for column, cut, share in found)
 
 
 def _history(number: int, repetition: Repetition) -> list[dict[str, Any]]:

@@ -170,7 +170,8 @@ class FitRecord:
     eigenvalue of Lambda over the rows; `notes` are the warnings of the fit, one sentence each; `signal` holds the
     statistics of what is left in held-out residuals, by name (learn/signal.py); `history` holds a training curve per
     repetition, nuisance, neural candidate and copy: lists "step" and "loss", the mean held-out loss over the snapshots
-    in the standardized units of the nets.
+    in the standardized units of the nets; `jumps` holds the covariate, the cut and the share of
+    nets of each jump that at least half of the nets found (learn/jumps.py).
     """
 
     family: str
@@ -194,6 +195,7 @@ class FitRecord:
     signal: dict[str, float] = field(default_factory=dict)
     history: tuple[dict[str, Any], ...] = ()
     backbone: str = "mlp"
+    jumps: tuple[tuple[str, float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,20 +14,29 @@ from torch import Tensor
 
 from deepdml.design.splits import SplitPlan
 from deepdml.learn.augmentation import ALPHAS, least_loss, view_of_all
-from deepdml.learn.candidates import Basis, BasisFit, constant_basis, fit_basis, fit_sieve, linear_basis, sieve_basis
+from deepdml.learn.candidates import (
+    Basis,
+    BasisFit,
+    OwnFit,
+    constant_basis,
+    fit_basis,
+    fit_sieve,
+    linear_basis,
+    sieve_basis,
+)
 from deepdml.learn.heads import heads_of_copies, refit_heads
+from deepdml.learn.jumps import find_jumps, fit_lines, fit_stepped
 from deepdml.learn.problem import LearnOptions, Problem
 from deepdml.learn.recalibration import Recalibration, recalibrate
 from deepdml.learn.scheme import Scheme
-from deepdml.learn.screening import COLUMNS, ScreenedFit, fit_screened
+from deepdml.learn.screening import COLUMNS, fit_screened
 from deepdml.learn.stacking import (
     Predictions,
     Stack,
     covered,
+    predictions_by_net,
     predictions_of_basis,
     predictions_of_nets,
-    predictions_of_screened,
-    predictions_of_trees,
     stack,
 )
 from deepdml.learn.tasks import MeanTask, ScaleTask, Task, Units
@@ -36,7 +45,7 @@ from deepdml.learn.trees import MAX_COVARIATES, Bins, TreesFit, fit_trees
 
 Int = NDArray[np.intp]
 Report = Callable[[str, int, int, float], None]
-Fit = TrainedGroup | BasisFit | ScreenedFit | TreesFit
+Fit = TrainedGroup | BasisFit | OwnFit | TreesFit
 
 LR = 4e-3
 BATCH = 256
@@ -111,40 +120,81 @@ class Setting:
     fold: Tensor
 
 
-def learn_nuisances(setting: Setting, seeds: np.random.SeedSequence, report: Report) -> list[Learned]:
-    """Learn the outcome's theta and the treatment's mean or levels, in the order of `Problem.tasks`."""
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where the learners of a task start.
+
+    Parameters
+    ----------
+    units : Units
+        Of every net.
+    constant, linear : BasisFit
+        The linear fit is the constant where there are no covariates.
+    nets : Tensor (s, f, o)
+        What the nets start from: the linear fit, or one with the steps of each net's jumps.
+    """
+
+    units: Units
+    constant: BasisFit
+    linear: BasisFit
+    nets: Tensor
+
+
+def begin(setting: Setting) -> tuple[Setting, list[Start]]:
+    """Fit constants and lines, and add to the inputs of the stacked learner's nets the jumps that those leave."""
     problem, scheme, x = setting.problem, setting.scheme, setting.problem.x
     train_rows = [torch.from_numpy(rows).to(x.device) for rows in scheme.train_rows()]
-    units = [task.units(train_rows).to(x.device) for task in problem.tasks]
-    tasks = list(zip(problem.tasks, units, strict=True))
-    report("linear fits", 0, 0, math.nan)
-    constant = [fit_basis("constant", task, constant_basis(x), x, scheme, u) for task, u in tasks]
+    flat, line = constant_basis(x), linear_basis(x)
+    starts = []
+    for task in problem.tasks:
+        units = task.units(train_rows).to(x.device)
+        constant = fit_basis("constant", task, flat, x, scheme, units)
+        linear = fit_basis("linear", task, line, x, scheme, units) if x.shape[1] else constant
+        starts.append(Start(units, constant, linear, linear.nets))
+    if setting.options.learner == "net" or not setting.options.takes_steps:
+        return setting, starts
+    jumps = find_jumps([(start.linear, start.units) for start in starts], x, scheme)
+    if jumps is None:
+        return setting, starts
+    starts = [replace(start, nets=fit_lines(start.linear, jumps, x, scheme, start.units)) for start in starts]
+    return replace(setting, inputs=replace(setting.inputs, jumps=jumps)), starts
+
+
+def learn_nuisances(
+    setting: Setting, starts: list[Start], seeds: np.random.SeedSequence, report: Report
+) -> list[Learned]:
+    """Learn the outcome's theta and the treatment's mean or levels, in the order of `Problem.tasks`."""
+    scheme, x, jumps = setting.scheme, setting.problem.x, setting.inputs.jumps
     if x.shape[1] == 0:
-        return [_stacked(setting, fit.task, (Candidate("constant", (fit,)),)) for fit in constant]
-    base = linear_basis(x)
-    linear = [fit_basis("linear", task, base, x, scheme, u) for task, u in tasks]
-    trained = _train(setting, linear, units, seeds, report)
+        return [_stacked(setting, start.constant.task, (Candidate("constant", (start.constant,)),)) for start in starts]
+    trained = _train(setting, starts, seeds, report)
     if setting.options.learner == "net":
-        return [_with_heads(setting, *each, seeds) for each in zip(constant, linear, trained, strict=True)]
+        return [_with_heads(setting, start, nets, seeds) for start, nets in zip(starts, trained, strict=True)]
     sieve, bins = sieve_basis(x), Bins.cut(x) if x.shape[1] <= MAX_COVARIATES else None
     learned = []
-    for flat, line, u, nets in zip(constant, linear, units, trained, strict=True):
-        report(f"stack of the {flat.task.name}", 0, 0, math.nan)
-        fits: list[BasisFit | ScreenedFit | TreesFit] = [flat, line, *fit_sieve(flat.task, sieve, x, scheme, u)]
+    for start, nets in zip(starts, trained, strict=True):
+        task, units = start.linear.task, start.units
+        report(f"stack of the {task.name}", 0, 0, math.nan)
+        wide = (
+            fit_sieve(task, sieve, x, scheme, units)
+            if jumps is None
+            else fit_stepped(task, sieve, jumps, x, scheme, units)
+        )
+        fits: list[BasisFit | OwnFit | TreesFit] = [start.constant, start.linear, *wide]
         if x.shape[1] in COLUMNS:
-            fits.append(fit_screened(line, x, scheme, u))
+            fits.append(fit_screened(start.linear, x, scheme, units))
         if bins is not None:
-            fits.append(fit_trees(flat, bins, scheme, u, seeds.spawn(1)[0]))
+            fits.append(fit_trees(start.constant, bins, scheme, units, seeds.spawn(1)[0]))
         candidates = (*(Candidate(fit.name, (fit,)) for fit in fits), *nets)
-        learned.append(_stacked(setting, flat.task, candidates))
+        learned.append(_stacked(setting, task, candidates))
     return learned
 
 
 def _train(
-    setting: Setting, linear: list[BasisFit], units: list[Units], seeds: np.random.SeedSequence, report: Report
+    setting: Setting, starts: list[Start], seeds: np.random.SeedSequence, report: Report
 ) -> list[list[Candidate]]:
     """Train the nets of all tasks together and return each task's neural candidates."""
-    groups = _groups(setting, linear, units)
+    groups = _groups(setting, starts)
     options, n = setting.options, len(setting.problem.x)
     schedule = _schedule(options, n, setting.scheme)
     said = functools.partial(report, "nets")
@@ -154,8 +204,8 @@ def _train(
         alphas = len(_alphas(setting, every[0].group.task))
         trained.append(least_loss(every[:alphas]))
         every = every[alphas:]
-    for fit in linear:
-        mine = [t for t in trained if t.group.task is fit.task]
+    for start in starts:
+        mine = [t for t in trained if t.group.task is start.linear.task]
         names = list(dict.fromkeys(t.group.name for t in mine))
         each.append([Candidate(name, tuple(t for t in mine if t.group.name == name)) for name in names])
     return each
@@ -170,16 +220,16 @@ def _schedule(options: LearnOptions, n: int, scheme: Scheme) -> Schedule:
     return Schedule(options.lr or LR, batch, min(low, high), high)
 
 
-def _groups(setting: Setting, linear: list[BasisFit], units: list[Units]) -> list[NetGroup]:
-    options, n, p = setting.options, *setting.problem.x.shape
+def _groups(setting: Setting, starts: list[Start]) -> list[NetGroup]:
+    options, n, p = setting.options, len(setting.problem.x), setting.inputs.width
     decay = DECAY * min(1.0, DECAY_ROWS / n) if options.weight_decay is None else options.weight_decay
     return [
-        NetGroup(backbone.label, fit.task, backbone, u, start, decay, alpha)
-        for fit, u in zip(linear, units, strict=True)
-        for start in [_on_net_scale(fit, setting.inputs)]
-        for backbone in options.backbones(p, fit.task.n_out)
+        NetGroup(backbone.label, start.linear.task, backbone, start.units, line, decay, alpha)
+        for start in starts
+        for line in [_on_net_scale(start, setting.inputs)]
+        for backbone in options.backbones(p, start.linear.task.n_out)
         for _ in range(options.ensemble)
-        for alpha in _alphas(setting, fit.task)
+        for alpha in _alphas(setting, start.linear.task)
     ]
 
 
@@ -189,21 +239,19 @@ def _alphas(setting: Setting, task: Task) -> tuple[float, ...]:
     return ALPHAS if augmented else ALPHAS[:1]
 
 
-def _on_net_scale(fit: BasisFit, inputs: Inputs) -> Tensor:
-    """Return a linear fit's coefficients (s, 1 + p, o) on covariates standardized by each net's own moments."""
-    slopes = fit.nets[:, 1:] / fit.basis.scale[:, None]
-    start = torch.empty_like(fit.nets)
-    start[:, 1:] = slopes * inputs.scale.double().transpose(1, 2)
-    shift = (inputs.mean.double()[:, 0] - fit.basis.mean)[:, None] @ slopes
-    start[:, :1] = fit.nets[:, :1] + shift
-    return start.float()
+def _on_net_scale(start: Start, inputs: Inputs) -> Tensor:
+    """Return coefficients (s, f, o) on covariates standardized by each net's own moments; those of steps stay."""
+    basis, line = start.linear.basis, start.nets.clone()
+    covariates = slice(1, 1 + len(basis.mean))
+    slopes = line[:, covariates] / basis.scale[:, None]
+    line[:, covariates] = slopes * inputs.scale.double().transpose(1, 2)
+    line[:, :1] += (inputs.mean.double()[:, 0] - basis.mean)[:, None] @ slopes
+    return line.float()
 
 
 def _predictions(fit: Fit, inputs: Inputs, scheme: Scheme) -> Predictions:
-    if isinstance(fit, ScreenedFit):
-        return predictions_of_screened(fit, inputs.x, scheme)
-    if isinstance(fit, TreesFit):
-        return predictions_of_trees(fit, inputs.x, scheme)
+    if isinstance(fit, OwnFit | TreesFit):
+        return predictions_by_net(fit, inputs.x, scheme)
     if isinstance(fit, BasisFit):
         return predictions_of_basis(fit, inputs.x, scheme)
     return predictions_of_nets(fit, inputs, scheme)
@@ -237,11 +285,9 @@ def combine(
     return replace(learned, out=recalibration.out, recalibration=recalibration)
 
 
-def _with_heads(
-    setting: Setting, constant: BasisFit, linear: BasisFit, nets: list[Candidate], seeds: np.random.SeedSequence
-) -> Learned:
+def _with_heads(setting: Setting, start: Start, nets: list[Candidate], seeds: np.random.SeedSequence) -> Learned:
     """Return the nuisance of ``learner="net"``: nets with refit heads, one for each copy or one on all of them."""
-    inputs, scheme, task = setting.inputs, setting.scheme, linear.task
+    inputs, scheme, task = setting.inputs, setting.scheme, start.linear.task
     (net,) = nets
     stacked = stack(task, [net.predictions(inputs, scheme)], scheme)
     copies = [fit for fit in net.fits if isinstance(fit, TrainedGroup)]
@@ -253,7 +299,7 @@ def _with_heads(
     heads = tuple(
         own for each, (_, found) in zip(together, refits, strict=True) for own in heads_of_copies(found, each)
     )
-    line, flat = (predictions_of_basis(fit, inputs.x, scheme).members.mean(0) for fit in (linear, constant))
+    line, flat = (predictions_of_basis(fit, inputs.x, scheme).members.mean(0) for fit in (start.linear, start.constant))
     return Learned(task, out, stacked, (net,), line, flat, heads=heads)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,17 +12,19 @@ from torch import Tensor
 
 from deepdml.design.mapped import release
 from deepdml.learn.backbones import Backbone, build
-from deepdml.learn.candidates import Basis, BasisFit, Features
+from deepdml.learn.candidates import Basis, BasisFit, Features, OwnFit
 from deepdml.learn.crossfit import Repetition
 from deepdml.learn.influence import TrainedNets
+from deepdml.learn.jumps import Jumps, Stepped
 from deepdml.learn.nuisances import Learned, Setting
 from deepdml.learn.scheme import Scheme
-from deepdml.learn.screening import Products, ScreenedFit
+from deepdml.learn.screening import Products
 from deepdml.learn.tasks import Task, Units
-from deepdml.learn.training import TrainedGroup
+from deepdml.learn.training import Inputs, TrainedGroup
 from deepdml.learn.trees import TreesFit, add_trees
 
 CHUNK = 4096  # new rows predicted at once
+JUMPS = ("column", "cut", "share")
 
 
 def collect_nets(repetitions: Sequence[Repetition]) -> TrainedNets:
@@ -42,8 +45,8 @@ def collect_nets(repetitions: Sequence[Repetition]) -> TrainedNets:
                 mix = _mix(outcome, c, scheme) * (share / len(candidate.fits))
                 if isinstance(fit, BasisFit):
                     writer.add_basis(fit, mix)
-                elif isinstance(fit, ScreenedFit):
-                    writer.add_screened(fit, scheme, mix)
+                elif isinstance(fit, OwnFit):
+                    writer.add_own(fit, scheme, mix)
                 elif isinstance(fit, TreesFit):
                     writer.add_trees(fit, setting, mix)
                 else:
@@ -79,8 +82,8 @@ class _Writer:
         """Add a basis fit, whose snapshots are mixed by (v, o, o)."""
         self.add_features(fit.basis, torch.einsum("vfo,vor->fr", fit.coefficients, mix.to(fit.coefficients.device)))
 
-    def add_screened(self, fit: ScreenedFit, scheme: Scheme, mix: Tensor) -> None:
-        """Add fits on the nets' own products, whose snapshots are mixed by (v, o, o)."""
+    def add_own(self, fit: OwnFit, scheme: Scheme, mix: Tensor) -> None:
+        """Add fits on the nets' own bases, whose snapshots are mixed by (v, o, o)."""
         for net, own in enumerate(fit.fits):
             mine = torch.from_numpy(scheme.net == net)
             self.add_features(own.basis, torch.einsum("vfo,vor->fr", own.coefficients.cpu(), mix[mine]))
@@ -120,6 +123,13 @@ class _Writer:
         self.arrays[f"{name}.parameters"] = parameters.numpy()
         self.arrays[f"{name}.mean"] = setting.inputs.mean.cpu()[net, 0].numpy()
         self.arrays[f"{name}.scale"] = setting.inputs.scale.cpu()[net, 0].numpy()
+        if setting.inputs.jumps is not None:
+            self.add_jumps(name, setting.inputs.jumps.select(net))
+
+    def add_jumps(self, name: str, jumps: Jumps) -> None:
+        """Add the jumps of nets or of a basis."""
+        for field, value in zip(JUMPS, (jumps.column, jumps.cut, jumps.share), strict=True):
+            self.arrays[f"{name}.{field}"] = value.float().cpu().numpy()
 
     def add_trees(self, fit: TreesFit, setting: Setting, mix: Tensor) -> None:
         """Add the trees of the snapshots that the mix (v, o, o) takes, and the constants they start from."""
@@ -156,6 +166,9 @@ class _Writer:
         kinds: list[dict[str, object]] = []
         for i, (basis, coefficients) in enumerate(self.bases):
             self.arrays[f"bases.{i}.coefficients"] = coefficients.double().cpu().numpy()
+            if isinstance(basis, Stepped):
+                self.add_jumps(f"bases.{i}", basis.jumps)
+                basis = basis.smooth
             extra = {
                 field: getattr(basis, field, None) for field in ("knots", "directions", "terms", "center", "spread")
             }
@@ -201,27 +214,41 @@ def _predict(nets: TrainedNets, x: Tensor) -> Tensor:
     arrays = {name: torch.tensor(value) for name, value in nets.arrays.items()}
     theta = arrays["offset"].expand(len(x), -1).clone()
     for i, kind in enumerate(nets.config["nets"]):
-        backbone = build(kind, nets.config["n_in"], nets.config["n_out"])
-        own = {f: arrays[f"nets.{i}.{f}"] for f in ("parameters", "mean", "scale")}
+        jumps = _read_jumps(arrays, f"nets.{i}")
+        width = nets.config["n_in"] + (0 if jumps is None else jumps.most)
+        backbone = build(kind, width, nets.config["n_out"])
+        own = Inputs(x, arrays[f"nets.{i}.mean"][:, None], arrays[f"nets.{i}.scale"][:, None], jumps)
         # net by net: some backbones hold many numbers a row
         outs = [
-            backbone.forward(parameters[None], ((x - mean) / scale)[None])
-            for parameters, mean, scale in zip(own["parameters"], own["mean"], own["scale"], strict=True)
+            backbone.forward(parameters[None], own.standardize(torch.tensor([v]), x[None].clone()))
+            for v, parameters in enumerate(arrays[f"nets.{i}.parameters"])
         ]
         theta += torch.cat(outs).double().sum(0)
     for i, kind in enumerate(nets.config["bases"]):
-        if kind.get("products"):
-            mean, scale, terms, center, spread, coefficients = (
-                arrays[f"bases.{i}.{f}"] for f in ("mean", "scale", "terms", "center", "spread", "coefficients")
-            )
-            theta += Products(mean, scale, terms.long(), center, spread)(x) @ coefficients
-            continue
-        own = {f: arrays[f"bases.{i}.{f}"] for f in ("mean", "scale", "knots", "center", "spread", "coefficients")}
-        directions = arrays[f"bases.{i}.directions"] if kind["sieve"] else None
-        basis = Basis(
-            own["mean"], own["scale"], directions, own["knots"], kind["n_pairs"], own["center"], own["spread"]
-        )
-        theta += basis(x) @ own["coefficients"]
+        theta += _read_basis(arrays, f"bases.{i}", kind)(x) @ arrays[f"bases.{i}.coefficients"]
     if "trees.leaves" in arrays:
         theta += add_trees(x, arrays["trees.column"].long(), arrays["trees.edge"], arrays["trees.leaves"])
     return theta
+
+
+def _read_basis(arrays: dict[str, Tensor], name: str, kind: dict[str, Any]) -> Features:
+    """Return a basis as it was written."""
+
+    def own(*fields: str) -> Iterator[Tensor]:
+        return (arrays[f"{name}.{field}"] for field in fields)
+
+    if kind.get("products"):
+        mean, scale, terms, center, spread = own("mean", "scale", "terms", "center", "spread")
+        return Products(mean, scale, terms.long(), center, spread)
+    mean, scale, knots, center, spread = own("mean", "scale", "knots", "center", "spread")
+    directions = next(own("directions")) if kind["sieve"] else None
+    smooth, jumps = Basis(mean, scale, directions, knots, kind["n_pairs"], center, spread), _read_jumps(arrays, name)
+    return smooth if jumps is None else Stepped(smooth, jumps)
+
+
+def _read_jumps(arrays: dict[str, Tensor], name: str) -> Jumps | None:
+    """Return the jumps of nets or of a basis, if there are any."""
+    if f"{name}.cut" not in arrays:
+        return None
+    column, cut, share = (arrays[f"{name}.{field}"] for field in JUMPS)
+    return Jumps(column.long(), cut, share)

@@ -55,6 +55,11 @@ class LearnOptions:
         """The widths that `hidden` means for the backbone."""
         return self.hidden or BACKBONES[self.backbone.name].default_hidden
 
+    @property
+    def takes_steps(self) -> bool:
+        """Whether the backbone's inputs have no order, so that there may be more of them than covariates."""
+        return self.backbone.name in {"mlp", "residual"}
+
     def backbones(self, n_in: int, n_out: int) -> list[Backbone]:
         """Return the backbones of the neural candidates; ``learner="net"`` has the first alone."""
         cls = BACKBONES[self.backbone.name]

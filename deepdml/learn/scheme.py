@@ -72,6 +72,20 @@ class Scheme:
         """Return the number of training rows of each net, shape (s,)."""
         return np.asarray(self.train @ np.bincount(self.cell, minlength=self.train.shape[1]))
 
+    def of_net(self, net: int) -> Scheme:
+        """Return the scheme of one net and its snapshots."""
+        own = np.flatnonzero(self.net == net)
+        train = self.train[net : net + 1]
+        return Scheme(self.cell, self.block, train, self.select[own], np.zeros_like(own), self.target[own])
+
+    def places(self) -> Int:
+        """Return the position of each snapshot among those of its net, shape (v,)."""
+        place = np.zeros_like(self.net)
+        for net in range(self.n_nets):
+            own = self.net == net
+            place[own] = np.arange(own.sum())
+        return place
+
     def snapshots_of(self, block: int) -> Int:
         """Return the snapshots that predict a block."""
         return np.flatnonzero(self.target == block)

@@ -9,13 +9,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from deepdml.learn.candidates import CHUNK, MAX_DIRECTIONS, BasisFit, fit_basis
+from deepdml.learn.candidates import CHUNK, MAX_DIRECTIONS, BasisFit, OwnFit, fit_basis
 from deepdml.learn.scheme import Scheme
-from deepdml.learn.tasks import Task, Units
+from deepdml.learn.tasks import Units
 
 COLUMNS = range(MAX_DIRECTIONS + 1, 257)  # below, the sieve has all products; above, their scores cost too much
 MOST_TERMS = 40
@@ -53,44 +52,17 @@ class Products:
         return torch.cat([torch.ones_like(z[:, :1]), z, (_multiplied(z, self.terms) - self.center) / self.spread], 1)
 
 
-@dataclass(frozen=True, slots=True)
-class ScreenedFit:
-    """One fit per net, each on products of its own choice.
-
-    Parameters
-    ----------
-    fits : tuple of BasisFit
-        By net, with one coefficient matrix for each snapshot of the net.
-    place : tuple of int
-        Position of each snapshot among those of its net.
-    """
-
-    name: str
-    task: Task
-    fits: tuple[BasisFit, ...]
-    place: tuple[int, ...]
-
-    def predict(self, snapshot: int, net: int, x: Tensor) -> Tensor:
-        """Return what one snapshot of a net predicts at covariates (m, p), shape (m, o)."""
-        own = self.fits[net]
-        return own.basis(x) @ own.coefficients[self.place[snapshot]]
-
-
-def fit_screened(linear: BasisFit, x: Tensor, scheme: Scheme, units: Units) -> ScreenedFit:
+def fit_screened(linear: BasisFit, x: Tensor, scheme: Scheme, units: Units) -> OwnFit:
     """Extend a linear fit by the products that its training residuals ask for, net by net.
 
     Nothing but the rows that a net trains on decides which products it takes.
     """
-    fits, place = [], np.zeros(len(scheme.net), dtype=np.intp)
+    fits = []
     for net, rows in enumerate(scheme.train_rows()):
-        own = np.flatnonzero(scheme.net == net)
-        place[own] = np.arange(len(own))
         unit = units.select(torch.tensor([net], device=x.device))
-        train = scheme.train[net : net + 1]
-        part = Scheme(scheme.cell, scheme.block, train, scheme.select[own], np.zeros_like(own), scheme.target[own])
         terms = screen(linear, net, x, torch.from_numpy(rows).to(x.device), unit)
-        fits.append(fit_basis("screened", linear.task, _basis(linear, x, terms), x, part, unit))
-    return ScreenedFit("screened", linear.task, tuple(fits), tuple(place.tolist()))
+        fits.append(fit_basis("screened", linear.task, _basis(linear, x, terms), x, scheme.of_net(net), unit))
+    return OwnFit.gather(fits, scheme)
 
 
 def screen(linear: BasisFit, net: int, x: Tensor, rows: Tensor, units: Units) -> Tensor:

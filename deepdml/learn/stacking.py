@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepdml.learn.candidates import CHUNK, BasisFit
+from deepdml.learn.candidates import CHUNK, BasisFit, OwnFit
 from deepdml.learn.scheme import Scheme
-from deepdml.learn.screening import ScreenedFit
 from deepdml.learn.tasks import Task
 from deepdml.learn.training import Inputs, TrainedGroup
 from deepdml.learn.trees import TreesFit
@@ -65,17 +64,8 @@ def predictions_of_basis(fit: BasisFit, x: Tensor, scheme: Scheme) -> Prediction
     return _collect(scheme, fit.task.n_out, x.device, predict)
 
 
-def predictions_of_screened(fit: ScreenedFit, x: Tensor, scheme: Scheme) -> Predictions:
-    """Return the held-out predictions of fits on the nets' own products."""
-
-    def predict(v: int, rows: Tensor) -> Tensor:
-        return fit.predict(v, int(scheme.net[v]), x[rows]).float()
-
-    return _collect(scheme, fit.task.n_out, x.device, predict)
-
-
-def predictions_of_trees(fit: TreesFit, x: Tensor, scheme: Scheme) -> Predictions:
-    """Return the held-out predictions of boosted trees."""
+def predictions_by_net(fit: OwnFit | TreesFit, x: Tensor, scheme: Scheme) -> Predictions:
+    """Return the held-out predictions of boosted trees, or of fits on the nets' own bases."""
 
     def predict(v: int, rows: Tensor) -> Tensor:
         return fit.predict(v, int(scheme.net[v]), x[rows]).float()

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from deepdml.learn.augmentation import Augment, Views
 from deepdml.learn.backbones import Backbone
+from deepdml.learn.jumps import Jumps
 from deepdml.learn.scheme import Scheme
 from deepdml.learn.tasks import Task, Units
 
@@ -82,11 +83,19 @@ class Inputs:
     x : Tensor (n, p), float32
     mean, scale : Tensor (s, 1, p)
         Moments over the training rows of each net; the scale of a constant column is 1.
+    jumps : Jumps, optional
+        Cuts of covariates whose steps are further inputs.
     """
 
     x: Tensor
     mean: Tensor
     scale: Tensor
+    jumps: Jumps | None = None
+
+    @property
+    def width(self) -> int:
+        """Number of a net's inputs."""
+        return self.x.shape[1] + (0 if self.jumps is None else self.jumps.most)
 
     @classmethod
     def over_training_rows(cls, x: Tensor, scheme: Scheme) -> Inputs:
@@ -117,11 +126,13 @@ class Inputs:
         return self.x[rows.reshape(-1)].view(*rows.shape, self.x.shape[1])
 
     def standardize(self, nets: Tensor, values: Tensor) -> Tensor:
-        """Standardize covariates (s, b, p) in place, each net by its own moments."""
-        return values.sub_(self.mean[nets]).div_(self.scale[nets])
+        """Standardize covariates (s, b, p) in place, each net by its own moments, and add the steps of its jumps."""
+        steps = [] if self.jumps is None else [self.jumps.select(nets).steps(values)]
+        standard = values.sub_(self.mean[nets]).div_(self.scale[nets])
+        return torch.cat([standard, *steps], 2) if steps else standard
 
     def standardized(self, nets: Tensor, rows: Tensor) -> Tensor:
-        """Return standardized covariates (s, b, p) of `rows` (s, b), each net by its own moments."""
+        """Return the inputs (s, b, p) of `rows` (s, b), each net's standardized by its own moments."""
         return self.standardize(nets, self.values(rows))
 
 

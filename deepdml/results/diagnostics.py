@@ -114,6 +114,15 @@ class Diagnostics:
         return pd.Series(self.record.signal, dtype=float, name="signal")
 
     @property
+    def jumps(self) -> pd.DataFrame:
+        """Covariates along which outcome or treatment jump, one row per jump: covariate, cut and share of the nets.
+
+        Each net of the default learner looks for jumps on its own training rows and follows those it finds; listed are
+        those that at least half of the nets found, with their median cut, in the units of the covariate.
+        """
+        return pd.DataFrame(list(self.record.jumps), columns=["covariate", "cut", "nets"])
+
+    @property
     def history(self) -> pd.DataFrame:
         """Training curves, one row per look at the held-out loss, which is in the standardized units of the nets.
 
@@ -136,6 +145,7 @@ class Diagnostics:
             "",
             "Signal left in held-out residuals (standard normal where there is none)",
             *(f"  {name}: {value:.1f}" for name, value in self.record.signal.items()),
+            *self._jump_lines(),
             "",
             "Share of the variance in the most influential row",
             *(f"  {name}: {value:.2%}" for name, value in self.largest_row.items()),
@@ -146,6 +156,11 @@ class Diagnostics:
         if self.record.notes:
             lines += ["", "Notes of the fit", *(f"  {note}" for note in self.record.notes)]
         return "\n".join(lines)
+
+    def _jump_lines(self) -> list[str]:
+        """Return the jumps, a line each, with a heading."""
+        lines = [f"  {name}: at {cut:.4g}, in {nets:.0%} of the nets" for name, cut, nets in self.record.jumps]
+        return ["", "Jumps along covariates", *lines] if lines else []
 
 
 def regularization_notes(record: FitRecord) -> list[str]:
