@@ -235,6 +235,10 @@ def find(x: Tensor, gradient: Tensor, known: list[Place]) -> list[Place]:
 
     At every value of a covariate the gradients are extrapolated to it from the rows below and from the rows above, by
     a line in their ranks; the statistic is the difference over its standard error.
+
+    References
+    ----------
+    Loader, "Change point estimation using nonparametric regression", Annals of Statistics 24(4), 1996, section 2.
     """
     r, p = x.shape
     window = r // WINDOW
