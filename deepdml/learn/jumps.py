@@ -21,7 +21,7 @@ MOST = 8  # jumps of a net
 ROWS = 20_000  # training rows looked at
 WINDOW = 20  # a window on either side of a cut has one row in so many
 LEAST = 64  # rows of a window
-MARGIN = 0.75  # by which a statistic has to be above what the largest of as many standard normal ones would be
+MARGIN = 1.25  # by which a statistic has to be above what the largest of as many standard normal ones would be
 CHUNK = 16  # columns searched at once
 Place = tuple[int, float]  # a column and a cut of it
 
