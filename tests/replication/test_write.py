@@ -116,9 +116,9 @@ def test_seeds_are_those_that_the_fit_drew_with(frame: pd.DataFrame, monkeypatch
     seen: dict[str, list[np.random.SeedSequence]] = {"nets and trees": []}
     learn = crossfit.learn_nuisances
 
-    def watched(setting: object, seeds: np.random.SeedSequence, report: object) -> object:
+    def watched(setting: object, starts: object, seeds: np.random.SeedSequence, report: object) -> object:
         seen["nets and trees"].append(seeds)
-        made = learn(setting, seeds, report)
+        made = learn(setting, starts, seeds, report)
         assert seeds.n_children_spawned >= 2  # starts and batches are the first two
         return made
 
