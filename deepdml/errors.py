@@ -7,7 +7,12 @@ Messages say what was wrong, the value, what is allowed and what to do.
 from __future__ import annotations
 
 import difflib
+import os
+import sys
+import warnings
 from collections.abc import Iterable, Sequence
+
+_PACKAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "")
 
 
 class DeepDMLError(Exception):
@@ -56,6 +61,23 @@ class DimensionWarning(DeepDMLWarning):
 
 class InferenceWarning(DeepDMLWarning):
     """The covariance asked for is not what the fit supports, or is fragile (few clusters)."""
+
+
+def warn(note: str, category: type[DeepDMLWarning]) -> None:
+    """Warn of the line that called into deepdml, however deep inside the package the reason was found.
+
+    Parameters
+    ----------
+    note : str
+        The message.
+    category : type
+        One of the warnings above.
+    """
+    # from Python 3.12 on, warnings.warn does this itself, by skip_file_prefixes
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and os.path.abspath(frame.f_code.co_filename).startswith(_PACKAGE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(note, category, stacklevel=level)
 
 
 def near_names(name: str, allowed: Iterable[str]) -> str:

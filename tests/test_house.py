@@ -121,5 +121,11 @@ def test_modules_stay_readable(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= MODULE_LINES
 
 
+def test_warnings_name_the_line_that_called_us() -> None:
+    """`errors.warn` finds it; `stacklevel` counts frames that change with the code between."""
+    calls = {str(path.relative_to(ROOT)) for path in MODULES if "warnings.warn(" in path.read_text()}
+    assert calls == {"deepdml/errors.py"}
+
+
 def test_types_are_shipped() -> None:
     assert (ROOT / "deepdml" / "py.typed").is_file()

@@ -342,6 +342,7 @@ def test_clipped_propensities_warn(data):
     with pytest.warns(OverlapWarning) as caught:
         res = dd.fit("y ~ t | rare", frame, seed=1, hidden=(4,))
     assert any("clipped" in str(w.message) for w in caught)
+    assert {w.filename for w in caught} == {__file__}  # not a line of ours: users filter by module, and look there
     assert res._fit.record.clipped_share == pytest.approx(0.1, abs=0.02)
 
 

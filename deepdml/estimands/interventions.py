@@ -5,7 +5,6 @@ The formula's own encoding is used throughout, so ``log(price)`` or ``dose + I(d
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deepdml.design.specification import Design
-from deepdml.errors import DataError, InferenceWarning, OptionError, near_names
+from deepdml.errors import DataError, InferenceWarning, OptionError, near_names, warn
 from deepdml.estimands.fields import MOMENTS_ONLY, Field
 from deepdml.learn.influence import DiscreteLaw, LocationScaleLaw, TreatmentLaw
 
@@ -348,11 +347,10 @@ def warn_outside(column: str, values: tuple[float, ...], observed: Float) -> Non
     low, high = float(observed.min()), float(observed.max())
     outside = [v for v in values if not low <= v <= high]
     if outside:
-        warnings.warn(
+        warn(
             f"{column} = {', '.join(f'{v:g}' for v in outside)} lies outside the data ({low:g} to {high:g}); the "
             "estimate there extrapolates the formula left of the bar.",
             InferenceWarning,
-            stacklevel=4,
         )
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deepdml.errors import InferenceWarning, OptionError
+from deepdml.errors import InferenceWarning, OptionError, warn
 from deepdml.inference import contributions, multiply
 from deepdml.inference.contributions import FEW_CLUSTERS, combine_codes, sum_by
 from deepdml.inference.multipliers import TIE, Moments, Weights
@@ -107,11 +106,10 @@ class Bootstrap:
         ends = [[self._end(j, side, alpha, symmetric) for side in (-1.0, 1.0)] for j in range(len(self.params))]
         frame = pd.DataFrame(ends, index=list(self.labels))
         if not np.isfinite(frame.to_numpy()).all():
-            warnings.warn(
+            warn(
                 f"With {self.n_groups} clusters and {self.weights} weights no value is rejected at {alpha:g}; use "
                 "weights='webb', or cov_type='cluster-crv3' with use_t=True.",
                 InferenceWarning,
-                stacklevel=2,
             )
         return frame
 
@@ -225,10 +223,9 @@ def bootstrap(
         moments.append(multiply(sums, shares, int(draws), weights, seed))
     n_groups = len(sums)
     if codes is not None and n_groups < FEW_CLUSTERS and weights in ("mammen", "normal"):
-        warnings.warn(
+        warn(
             f"With {n_groups} clusters {weights} weights give poor intervals; use 'webb' or 'rademacher'.",
             InferenceWarning,
-            stacklevel=3,
         )
     scale = np.sqrt(np.diag(total.matrix))
     return Bootstrap(labels, total.params, scale, tuple(moments), weights, n_groups, codes is not None, seed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,7 +9,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from deepdml.errors import DataError, InferenceWarning, OptionError, list_rows
+from deepdml.errors import DataError, InferenceWarning, OptionError, list_rows, warn
 from deepdml.estimands import Estimand, Sample, Stack
 from deepdml.inference import (
     Aggregate,
@@ -233,7 +232,7 @@ def estimate(
     first = results[0]
     combined = CovarianceResult(total.matrix, first.cov_type, first.description, first.n_clusters, tuple(found))
     for note in found:
-        warnings.warn(note, InferenceWarning, stacklevel=3)
+        warn(note, InferenceWarning)
     spec = replace(spec, cov_type=first.cov_type)
     return Estimates(labels, total.params, combined, spec, psi)
 

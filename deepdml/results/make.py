@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepdml.errors import DimensionWarning, FitWarning, OverlapWarning
+from deepdml.errors import DimensionWarning, FitWarning, OverlapWarning, warn
 from deepdml.estimands import AverageCoefficient
 from deepdml.families import Family
 from deepdml.inference import CovarianceKeywords
@@ -85,12 +84,12 @@ def make_results(
         keywords = replace(keywords, groups=None)
     fit = collect(data, family, repetitions, folds, record, nets)
     for note in regularization_notes(record):
-        warnings.warn(note, OverlapWarning, stacklevel=2)
+        warn(note, OverlapWarning)
     for note in dimension_notes(fit):
-        warnings.warn(note, DimensionWarning, stacklevel=2)
+        warn(note, DimensionWarning)
     left = signal_note(record)
     if left is not None and left[1]:
-        warnings.warn(left[0], FitWarning, stacklevel=2)
+        warn(left[0], FitWarning)
     spec = covariance_spec(fit, cov_type, keywords, use_t)
     estimates = estimate_estimands(fit, [AverageCoefficient()], spec, UserColumns(fit, None))[1]
     results = Results(fit, AverageCoefficient(), estimates, model)

@@ -95,8 +95,9 @@ def test_masks_that_follow_the_treatment(known) -> None:
 
 def test_values_beyond_the_data_warn(known) -> None:
     res = known("logit", "continuous").results
-    with pytest.warns(InferenceWarning, match=r"t = 9 lies outside the data .* extrapolates"):
+    with pytest.warns(InferenceWarning, match=r"t = 9 lies outside the data .* extrapolates") as caught:
         res.estimate(dd.Contrast("t", 9, 1))
+    assert caught[0].filename == __file__
 
 
 @pytest.mark.parametrize(

@@ -252,10 +252,12 @@ def test_repetitions_are_taken_together(build: Callable[..., Any]) -> None:
 def test_very_few_clusters_give_unbounded_intervals(build: Callable[..., Any]) -> None:
     res = few(build, 4)
     found = res.bootstrap()
-    with pytest.warns(InferenceWarning, match="With 4 clusters and rademacher weights no value is rejected"):
+    with pytest.warns(InferenceWarning, match="With 4 clusters and rademacher weights no value is rejected") as caught:
         assert np.isinf(found.conf_int().to_numpy()).all()  # 2 of 16 draws repeat the statistic: p is above .12
-    with pytest.warns(InferenceWarning, match="8 clusters normal weights"):
+    assert caught[0].filename == __file__
+    with pytest.warns(InferenceWarning, match="8 clusters normal weights") as caught:
         few(build).bootstrap(weights="normal")
+    assert caught[-1].filename == __file__
 
 
 @QUIET

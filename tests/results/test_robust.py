@@ -67,8 +67,9 @@ def test_split_clusters_are_warned_of_with_the_way_out(build: Callable[..., Any]
     folds = known.folds.copy()
     folds[0, :3] = 4 - folds[0, :3]  # moves rows of clusters 0 and 1, and leaves row 2 where it was
     res = replace(known, folds=folds).results()
-    with pytest.warns(InferenceWarning, match=r"^2 of 40 clusters in 'firm' have rows in .*Refit with"):
+    with pytest.warns(InferenceWarning, match=r"^2 of 40 clusters in 'firm' have rows in .*Refit with") as caught:
         other = res.get_robustcov_results("cluster", groups=pd.Series(codes, name="firm"))
+    assert caught[0].filename == __file__
     assert "have rows in more than one fold" in " ".join(str(other.summary()).split())
 
 
