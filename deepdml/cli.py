@@ -345,6 +345,7 @@ def replicate() -> None:
     help="Hashes in requirements.txt, from pip's index: wait for them, or stay off the network. Default: for a minute.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace a package that stands there unchanged.")
+@click.option("--no-progress", is_flag=True, help="No line that says what is being done.")
 def replicate_write(
     folder: Path,
     data: Path,
@@ -353,6 +354,7 @@ def replicate_write(
     parquet: bool,
     hashes: bool | None,
     overwrite: bool,
+    no_progress: bool,
 ) -> None:
     """Write to FOLDER a package of the table in DATA and of FITS (files of --save), called Table 1, Table 2, ..."""
     with _one_line_messages():
@@ -367,6 +369,7 @@ def replicate_write(
             form="parquet" if parquet else "csv",
             hashes=hashes,
             overwrite=overwrite,
+            progress=False if no_progress else None,
         )
         click.echo(f"package written to {folder}; its README lists what is left to fill")
 

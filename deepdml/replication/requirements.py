@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,13 @@ def make_requirements(packages: Mapping[str, str], wheel: str, wheel_hash: str, 
     return Requirements(_text([*sources, *pinned]), hashed, why)
 
 
+def ask_notice(count: int, hashes: bool | None) -> str:
+    """Return what a progress line says while the requirements of `count` packages are made."""
+    if hashes is False:
+        return "requirements"
+    return f"pip is asked for the hashes of {count} packages, for {_SECONDS[hashes]:,} seconds at most"
+
+
 def _text(lines: list[str]) -> str:
     return "\n".join(lines) + "\n"
 
@@ -84,8 +92,12 @@ def _hashes(pins: Mapping[str, str], sources: list[str], seconds: int) -> tuple[
     builds = {name: version for name, version in pins.items() if _is_torch_build(version.partition("+")[2])}
     rest = {name: version for name, version in pins.items() if name not in builds}
     found: dict[str, str] = {}
+    deadline = time.monotonic() + seconds
     for asked, where in ((rest, []), (builds, sources)):
-        known, why = _ask_pip(asked, where, seconds) if asked else ({}, None)
+        try:
+            known, why = _ask_pip(asked, where, max(deadline - time.monotonic(), 0.0)) if asked else ({}, None)
+        except subprocess.TimeoutExpired:
+            return {}, f"pip did not answer within {seconds} seconds"
         if why:
             return {}, why
         found |= known
@@ -93,17 +105,20 @@ def _hashes(pins: Mapping[str, str], sources: list[str], seconds: int) -> tuple[
     return ({}, f"the index gives no hash for {', '.join(lacking)}") if lacking else (found, None)
 
 
-def _ask_pip(pins: Mapping[str, str], sources: list[str], seconds: int) -> tuple[dict[str, str], str | None]:
-    """Return hashes from the report of an installation that is not carried out, or why there is none."""
+def _ask_pip(pins: Mapping[str, str], sources: list[str], seconds: float) -> tuple[dict[str, str], str | None]:
+    """Return hashes from the report of an installation that is not carried out, or why there is none.
+
+    Raises
+    ------
+    subprocess.TimeoutExpired
+        If pip takes longer.
+    """
     with tempfile.TemporaryDirectory() as name:
         wanted, report = Path(name) / "pins.txt", Path(name) / "report.json"
         wanted.write_text(_text([*sources, *(f"{k}=={v}" for k, v in pins.items())]), encoding="utf-8")
         command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--no-deps", "--quiet"]
         command += ["--retries", "1", "--timeout", "10", "--report", str(report), "-r", str(wanted)]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
-        except subprocess.TimeoutExpired:
-            return {}, f"pip did not answer within {seconds} seconds"
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
         if done.returncode or not report.is_file():
             lines = done.stderr.strip().splitlines()
             last = [line for line in lines if line.startswith("ERROR")][-1:] or lines[-1:] or ["no message"]

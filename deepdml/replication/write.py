@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from deepdml.design.data import ModelData
 from deepdml.design.formula import parse_formula
@@ -28,7 +31,7 @@ from deepdml.replication.manifest import MANIFEST, check_files, sha256, write_ma
 from deepdml.replication.metadata import Metadata, as_metadata, to_fill
 from deepdml.replication.rawdata import ARRAYS, ENCODERS, Format, RawData, collect_data, read_data, write_data
 from deepdml.replication.readme import Facts, exhibit_map, readme_text
-from deepdml.replication.requirements import make_requirements
+from deepdml.replication.requirements import ask_notice, make_requirements
 from deepdml.replication.rerun import peak_memory
 from deepdml.replication.script import NAME, Script, is_code, write_script
 from deepdml.replication.software import write_wheel
@@ -47,6 +50,7 @@ def write_package(
     form: Format = "csv",
     hashes: bool | None = None,
     overwrite: bool = False,
+    progress: bool | None = None,
 ) -> Path:
     """Write a folder from which a data editor reruns a paper's tables.
 
@@ -70,6 +74,8 @@ def write_package(
         it half an hour, in which a pip before 26 downloads all of them. With False nothing uses the network.
     overwrite : bool
         Whether a package that stands there, unchanged, is replaced. Anything else is never removed.
+    progress : bool, optional
+        Whether a line says what is being done; by default where standard error is a terminal.
 
     Returns
     -------
@@ -105,11 +111,20 @@ def write_package(
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as name:
         made = Path(name) / "package"
         made.mkdir()
-        _fill(made, shown, collect_data(given, outside), outside, known, form, hashes)
+        with _line(progress) as say:
+            _fill(made, shown, collect_data(given, outside), outside, known, form, hashes, say)
         if target.exists():
             target.replace(Path(name) / "replaced")
         made.replace(target)
     return target
+
+
+@contextmanager
+def _line(show: bool | None) -> Iterator[Callable[[str], None]]:
+    """Yield what shows a stage, on a line that is gone at the end and silent unless wanted."""
+    wanted = sys.stderr.isatty() and show is not False
+    with tqdm(disable=not wanted, bar_format="replication package: {desc}", leave=False) as line:
+        yield line.set_description_str
 
 
 def _check_target(target: Path, overwrite: bool) -> None:
@@ -149,13 +164,16 @@ def _fill(
     metadata: Metadata,
     form: Format,
     hashes: bool | None,
+    say: Callable[[str], None],
 ) -> None:
     """Write every file of a package into an empty folder."""
+    say("data and program")
     script = write_script(exhibits, raw, context)
     config = _write_config(folder, exhibits, raw, script, form)
     code = {name: value for name, value in context.items() if is_code(value)}
     built = {e.fit: _check_data(folder, e.recipe, e.results._fit, code, form) for e in exhibits}
     _write_text(folder / NAME, script.text)
+    say("fits and tables")
     for label in config["fits"]:
         write_fit(folder, label, exhibits)
     for exhibit in exhibits:
@@ -168,12 +186,14 @@ def _fill(
     environment = describe_environment(max(e.results._fit.record.threads for e in exhibits), extra)
     _write_json(folder / "environment.json", environment)
     wheel = write_wheel(folder)
+    say(ask_notice(len(environment["packages"]), hashes))
     software = make_requirements(environment["packages"], wheel, sha256(folder / wheel), hashes)
     software.write(folder)
     if software.why:
         points.append(f"requirements.txt holds exact versions without hashes of the archives: {software.why}.")
     _write_text(folder / "LICENSE", licence_text(metadata))
     _write_text(folder / "CITATION.cff", citation_text(metadata))
+    say("what is left to fill, and checksums")
     points += [f"{finding}." for finding in lint(folder)]
     facts = Facts(
         metadata, exhibits, script, datasets, environment, software, peak_memory(), folder, points, raw.encoders

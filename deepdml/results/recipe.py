@@ -172,6 +172,7 @@ class Recorded:
         form: Literal["csv", "parquet"] = "csv",
         hashes: bool | None = None,
         overwrite: bool = False,
+        progress: bool | None = None,
     ) -> Path:
         """Write a folder from which a data editor reruns these results: data, program, environment, tables, README.
 
@@ -195,6 +196,8 @@ class Recorded:
             has a minute to answer; True gives it longer, and with False nothing uses the network.
         overwrite : bool
             Whether an unchanged package in `folder` is replaced.
+        progress : bool, optional
+            Whether a line says what is being done; by default where standard error is a terminal.
 
         Returns
         -------
@@ -221,6 +224,7 @@ class Recorded:
             form=form,
             hashes=hashes,
             overwrite=overwrite,
+            progress=progress,
         )
 
 

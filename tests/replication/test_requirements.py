@@ -104,6 +104,22 @@ def test_pip_is_given_up_on_later_where_hashes_are_wanted(
     assert made.why == f"pip did not answer within {seconds} seconds"
 
 
+def test_both_indexes_share_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packages, and builds of torch from its own index: what is said to take a minute must not take two."""
+    given: list[float] = []
+    answer = index(["numpy", "typing_extensions", "torch"], [])
+    clock = iter([0.0, 0.0, 45.0])
+
+    def run(command: list[str], timeout: float, **_: object) -> subprocess.CompletedProcess[str]:
+        given.append(timeout)
+        return answer(command)
+
+    monkeypatch.setattr(requirements.subprocess, "run", run)
+    monkeypatch.setattr(requirements.time, "monotonic", clock.__next__)
+    assert requirements.make_requirements(PINS, WHEEL, "abc", None).why is None
+    assert given == [60.0, 15.0]
+
+
 def test_without_hashes_pip_is_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requirements.subprocess, "run", None)
     assert requirements.make_requirements(PINS, WHEEL, "abc", hashes=False).why == "hashes=False was asked for"

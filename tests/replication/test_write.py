@@ -224,6 +224,30 @@ def test_the_environment_names_every_requirement(original: Path) -> None:
 # What is refused
 
 
+@pytest.mark.parametrize(
+    ("terminal", "progress", "shown"), [(True, None, True), (True, False, False), (False, True, False)]
+)
+def test_a_line_says_what_takes_long(
+    res: dd.Results,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    terminal: bool,
+    progress: bool | None,
+    shown: bool,
+) -> None:
+    """As fits do: on a terminal, unless it is not wanted."""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal, raising=False)
+    res.replication_package(tmp_path / "package", progress=progress)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    if not shown:
+        assert captured.err == ""
+        return
+    for stage in ("data and program", "fits and tables", r"pip is asked .* \d+ packages, for 60 seconds at most"):
+        assert re.search(f"replication package: {stage}", captured.err)
+
+
 def test_no_data_no_package(res: dd.Results, tmp_path: Path) -> None:
     res.save(tmp_path / "fit.deepdml")
     loaded = dd.load(tmp_path / "fit.deepdml")
