@@ -121,6 +121,16 @@ def test_modules_stay_readable(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= MODULE_LINES
 
 
+@pytest.mark.parametrize("layer", ["cli.py", "gallery.py", "leakage", "replication"])
+def test_layers_take_nothing_private_of_another(layer: str) -> None:
+    """What two layers share is public, with a docstring: `results.storage.Parts`, say, in place of `results._fit`."""
+    private = re.compile(r"\b(?!self|cls)\w+\._[a-z]\w*|\bimport [\w, ]*\b_[a-z]\w*")
+    modules = [path for path in MODULES if path.is_relative_to(ROOT / "deepdml" / layer)]
+    assert modules
+    taken = [f"{path.relative_to(ROOT)}: {found}" for path in modules for found in private.findall(path.read_text())]
+    assert taken == []
+
+
 def test_warnings_name_the_line_that_called_us() -> None:
     """`errors.warn` finds it; `stacklevel` counts frames that change with the code between."""
     calls = {str(path.relative_to(ROOT)) for path in MODULES if "warnings.warn(" in path.read_text()}

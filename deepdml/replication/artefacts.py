@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,7 @@ from deepdml.results.estimation import CovarianceSpec, estimate, estimate_estima
 from deepdml.results.fit import Fit
 from deepdml.results.plain import encode
 from deepdml.results.recipe import Recipe
-from deepdml.results.storage import save
+from deepdml.results.storage import Parts, parts_of, save
 
 Float = NDArray[np.float64]
 
@@ -53,9 +53,9 @@ def write_fit(folder: Path, label: str, exhibits: tuple[Exhibit, ...]) -> None:
     target = folder / ARTEFACTS / label
     target.mkdir(parents=True)
     own = [exhibit for exhibit in exhibits if exhibit.fit == label]
-    results = next((e.results for e in own if not e.recipe.steps), None) or _base(own[0].results._fit)
-    fit, recipe = results._fit, own[0].recipe
-    save(target / FIT, fit, results._estimand, results._estimates, Recipe(recipe.call, (), recipe.arrays))
+    fit, recipe = own[0].parts.fit, own[0].recipe
+    base = next((e.parts for e in own if not e.recipe.steps), None) or _base(fit)
+    save(target / FIT, replace(base, recipe=Recipe(recipe.call, (), recipe.arrays)))
     _write_json(target / "design.json", fit.design.to_dict())
     _write_json(target / "record.json", {"call": recipe.call, "record": asdict(fit.record)})
     rows = fit.need_rows("a package")
@@ -95,10 +95,10 @@ def derived_seeds(seed: int, n_rep: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _base(fit: Fit) -> Results:
+def _base(fit: Fit) -> Parts:
     """Return the average coefficients of a fit, where the paper shows only other estimands."""
     estimand, estimates = estimate_estimands(fit, [AverageCoefficient()], CovarianceSpec(), UserColumns(fit, None))
-    return Results(fit, estimand, estimates)
+    return Parts(fit, estimand, estimates)
 
 
 def _write_json(path: Path, values: Any) -> None:
@@ -113,8 +113,8 @@ def results_file(exhibit: Exhibit) -> str:
 
 def psi_file(exhibit: Exhibit, exhibits: tuple[Exhibit, ...]) -> str:
     """Return the file of an exhibit's psi: that of the first exhibit with the same, as under another covariance."""
-    own = exhibit.results._psi
-    first = next(e for e in exhibits if e is exhibit or np.array_equal(e.results._psi, own))
+    own = exhibit.parts.psi
+    first = next(e for e in exhibits if e is exhibit or np.array_equal(e.parts.psi, own))
     return f"{ARTEFACTS}/{first.slug}/psi.npy"
 
 
@@ -122,13 +122,12 @@ def write_exhibit(folder: Path, exhibit: Exhibit, psi: str) -> None:
     """Write one table: its estimates and psi, and the files a reader sees."""
     target = folder / ARTEFACTS / exhibit.slug
     target.mkdir(parents=True)
-    results = exhibit.results
-    fit, estimates = results._fit, results._estimates
+    parts = exhibit.parts
     if exhibit.recipe.steps:
-        save(folder / results_file(exhibit), replace(fit, nets=None), results._estimand, estimates, exhibit.recipe)
+        save(folder / results_file(exhibit), replace(parts, fit=replace(parts.fit, nets=None)))
     if not (folder / psi).exists():
-        np.save(folder / psi, results._psi, allow_pickle=False)
-    write_outcome(folder, exhibit.slug, results)
+        np.save(folder / psi, parts.psi, allow_pickle=False)
+    write_outcome(folder, exhibit.slug, exhibit.results)
 
 
 def write_outcome(folder: Path, slug: str, results: Results) -> None:
@@ -197,13 +196,14 @@ def rebuild(folder: Path, entry: Mapping[str, str]) -> list[str]:
     """
     name, slug = entry["name"], entry["slug"]
     results = load(folder / entry["results"])
-    estimates = results._estimates
+    parts = parts_of(results)
+    estimates = parts.estimates
     psi = np.load(folder / entry["psi"], allow_pickle=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InferenceWarning)  # said when the package was written, and in the table
-        again = estimate(results._fit, estimates.labels, psi, estimates.spec)
+        again = estimate(parts.fit, estimates.labels, psi, estimates.spec)
     found = []
-    if not np.array_equal(psi, cast(Float, estimates.psi)):
+    if not np.array_equal(psi, parts.psi):
         found.append(f"{name}: {entry['psi']} is not the psi of {entry['results']}")
     spread = psi.std(axis=1).max(axis=0)
     if not (np.abs(again.params - estimates.params) <= ROUNDING * (np.abs(estimates.params) + spread)).all():

@@ -13,6 +13,7 @@ from deepdml.estimands import Projection
 from deepdml.results import Results
 from deepdml.results.fit import Fit
 from deepdml.results.recipe import Recipe
+from deepdml.results.storage import Parts, parts_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +40,14 @@ class Exhibit:
     recipe: Recipe
 
     @property
+    def parts(self) -> Parts:
+        """What the Results consist of."""
+        return parts_of(self.results)
+
+    @property
     def shown(self) -> str:
         """What the table reports, in words."""
-        estimand = self.results._estimand
+        estimand = self.parts.estimand
         what = f"{estimand.of} by {estimand.on}" if isinstance(estimand, Projection) else estimand.name
         return f"{what}; {self.recipe.call['formula']}; {self.results.cov_type}"
 
@@ -67,15 +73,16 @@ def arrange(given: Mapping[str, object]) -> tuple[Exhibit, ...]:
         if not isinstance(results, Results):
             hint = "; of a Policy pack its value" if hasattr(results, "value") else ""
             raise OptionError(f"exhibit {name!r} is a {type(results).__name__}; Results are needed{hint}.")
-        results._fit.need_rows("a replication package")
-        if results._recipe is None:
+        parts = parts_of(results)
+        parts.fit.need_rows("a replication package")
+        if parts.recipe is None:
             raise OptionError(
                 f"exhibit {name!r} does not hold the options it was fitted with: it was saved by an older version, or "
                 "made by a method that does not note them. Fit again with this version."
             )
-        number = next((j for j, fit in enumerate(fits) if _same(fit, results._fit)), len(fits))
-        fits += [results._fit] if number == len(fits) else []
-        found.append(Exhibit(str(name), slug, f"fit_{number + 1}", results, results._recipe))
+        number = next((j for j, fit in enumerate(fits) if _same(fit, parts.fit)), len(fits))
+        fits += [parts.fit] if number == len(fits) else []
+        found.append(Exhibit(str(name), slug, f"fit_{number + 1}", results, parts.recipe))
     return tuple(found)
 
 

@@ -112,7 +112,7 @@ def _overview(facts: Facts) -> str:
 
 
 def _records(facts: Facts) -> dict[str, Any]:
-    return {exhibit.fit: exhibit.results._fit.record for exhibit in facts.exhibits}
+    return {exhibit.fit: exhibit.parts.fit.record for exhibit in facts.exhibits}
 
 
 def _duration(seconds: float) -> str:
@@ -214,7 +214,7 @@ def _size(folder: Path) -> float:
 def _programs(facts: Facts) -> str:
     fits = [
         f"`{e.fit}` in `{NAME}` fits `{e.recipe.call['formula']}`, family "
-        f"{e.results._fit.record.family}, {e.results._fit.n:,} rows."
+        f"{e.parts.fit.record.family}, {e.parts.fit.n:,} rows."
         for e in {exhibit.fit: exhibit for exhibit in facts.exhibits}.values()
     ]
     files = [

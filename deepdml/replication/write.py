@@ -16,11 +16,10 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from deepdml.design.data import ModelData
+from deepdml.design.data import ModelData, build_data
 from deepdml.design.formula import parse_formula
 from deepdml.embed.cards import NOT_STATED
 from deepdml.errors import DataError, OptionError, list_rows, unknown_option
-from deepdml.model import DeepDML
 from deepdml.replication.artefacts import psi_file, results_file, write_exhibit, write_fit
 from deepdml.replication.codebook import codebook
 from deepdml.replication.environment import describe_environment
@@ -171,7 +170,7 @@ def _fill(
     script = write_script(exhibits, raw, context)
     config = _write_config(folder, exhibits, raw, script, form)
     code = {name: value for name, value in context.items() if is_code(value)}
-    built = {e.fit: _check_data(folder, e.recipe, e.results._fit, code, form) for e in exhibits}
+    built = {e.fit: _check_data(folder, e.recipe, e.parts.fit, code, form) for e in exhibits}
     _write_text(folder / NAME, script.text)
     say("fits and tables")
     for label in config["fits"]:
@@ -183,7 +182,7 @@ def _fill(
         _write_json(folder / ENCODERS, [{**asdict(card), "settings": dict(card.settings)} for card in raw.encoders])
     points = [*to_fill(metadata), *_unlabelled(folder, metadata), *_unlicensed(raw)]
     extra = (*script.distributions, *(["pyarrow"] if form == "parquet" else []))
-    environment = describe_environment(max(e.results._fit.record.threads for e in exhibits), extra)
+    environment = describe_environment(max(e.parts.fit.record.threads for e in exhibits), extra)
     _write_json(folder / "environment.json", environment)
     wheel = write_wheel(folder)
     say(ask_notice(len(environment["packages"]), hashes))
@@ -219,7 +218,7 @@ def _write_config(
         (folder / ARRAYS).mkdir(exist_ok=True)
         entry["other arrays"][name] = f"{ARRAYS}/{name}.npy"
         np.save(folder / ARRAYS / f"{name}.npy", array, allow_pickle=False)
-    records = {exhibit.fit: exhibit.results._fit.record for exhibit in exhibits}
+    records = {exhibit.fit: exhibit.parts.fit.record for exhibit in exhibits}
     config = {
         "format": FORMAT,
         "version": VERSION,
@@ -246,15 +245,15 @@ def _check_data(folder: Path, recipe: Recipe, fit: Fit, code: Mapping[str, Any],
         )
     call = recipe.call
     groups = (call["cov_kwds"] or {}).get("$dict", {}).get("groups")
-    model = DeepDML(
+    built = build_data(
         call["formula"],
         data,
-        fit.family,
         weights=_resolved(call["weights"], recipe),
+        groups=_resolved(groups, recipe),
         missing=call["missing"],
         context={**context, **code},
+        categorical=fit.family.categorical,
     )
-    built = model.arrays if groups is None else model._build(_resolved(groups, recipe))
     rows = fit.need_rows("a package")
     pairs: dict[str, tuple[Any, Any]] = {
         "rows kept": (built.rows, rows.rows),

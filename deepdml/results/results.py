@@ -343,11 +343,8 @@ class Results(Figures, Inferences, MarginalEffects, ResultsWrapper):  # type: ig
         remove_data : bool
             Whether to leave out the arrays by row.
         """
-        if remove_data:
-            recipe = self._recipe and self._recipe.without_rows()
-            storage.save(fname, self._fit.without_rows(), self._estimand, self._estimates.without_rows(), recipe)
-        else:
-            storage.save(fname, self._fit, self._estimand, self._estimates, self._recipe)
+        parts = storage.parts_of(self)
+        storage.save(fname, parts.without_rows() if remove_data else parts)
 
     @classmethod
     def load(cls, fname: Path | IO[bytes]) -> Results:

@@ -13,9 +13,9 @@ import os
 import struct
 import zipfile
 import zlib
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path as FilePath
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import numpy as np
 import safetensors.numpy
@@ -75,30 +75,65 @@ _ROW_ARRAYS = ("y", "t", "weights", "groups", "treatment", "rows", "folds")
 _PIECES = ("theta", "score", "lambda_inverse")
 
 
-def save(
-    target: Path | IO[bytes], fit: Fit, estimand: Estimand, estimates: Estimates, recipe: Recipe | None = None
-) -> None:
-    """Write a Results' parts; a file on disk appears whole or not at all.
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What Results consist of and a file of them holds, for the layers that write, compare and rerun them.
+
+    Parameters
+    ----------
+    fit : Fit
+        What the fit left behind.
+    estimand : Estimand
+        What is reported.
+    estimates : Estimates
+        The numbers.
+    recipe : Recipe or None
+        How they came about; files of older versions have none.
+    """
+
+    fit: Fit
+    estimand: Estimand
+    estimates: Estimates
+    recipe: Recipe | None = None
+
+    @property
+    def psi(self) -> NDArray[np.float64]:
+        """Influence values of each repetition, (n_rep, n, q); raises DataError where arrays by row were dropped."""
+        self.fit.need_rows("psi", several=True)
+        return cast("NDArray[np.float64]", self.estimates.psi)
+
+    def without_rows(self) -> Parts:
+        """Return the same without arrays by row."""
+        recipe = None if self.recipe is None else self.recipe.without_rows()
+        return Parts(self.fit.without_rows(), self.estimand, self.estimates.without_rows(), recipe)
+
+
+def parts_of(results: Results) -> Parts:
+    """Return what Results consist of."""
+    return Parts(results._fit, results._estimand, results._estimates, results._recipe)
+
+
+def save(target: Path | IO[bytes], parts: Parts) -> None:
+    """Write the parts of Results; a file on disk appears whole or not at all.
 
     Parameters
     ----------
     target : path or binary file
-    fit, estimand, estimates, recipe
-        The parts.
+    parts : Parts
 
     Raises
     ------
     OptionError
         For several fits together, which `joint` makes again from those saved.
     """
-    fit.need_one("a saved file")
+    parts.fit.need_one("a saved file")
     if hasattr(target, "write"):
-        _write(target, fit, estimand, estimates, recipe)
+        _write(target, parts)
         return
     path = FilePath(target)
     partial = path.with_name(path.name + ".part")
     try:
-        _write(partial, fit, estimand, estimates, recipe)
+        _write(partial, parts)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -156,8 +191,9 @@ def _load(handle: IO[bytes], shown: str) -> Results:
 # Writing
 
 
-def _write(target: Any, fit: Fit, estimand: Estimand, estimates: Estimates, recipe: Recipe | None) -> None:
-    meta, arrays = _describe(fit, estimand, estimates)
+def _write(target: Any, parts: Parts) -> None:
+    fit, recipe = parts.fit, parts.recipe
+    meta, arrays = _describe(fit, parts.estimand, parts.estimates)
     if recipe is not None:
         meta["recipe"] = {"call": recipe.call, "steps": recipe.steps}
         arrays |= {f"recipe/{name}": array for name, array in recipe.arrays.items()}

@@ -99,15 +99,14 @@ def test_estimates_that_are_not_those_of_psi(package: Path, res: dd.Results) -> 
     from dataclasses import replace
 
     from deepdml.replication.artefacts import write_outcome
-    from deepdml.results.storage import save
+    from deepdml.results.storage import parts_of, save
 
-    estimates = res._estimates
+    parts = parts_of(res)
+    estimates = parts.estimates
     covariance = replace(estimates.covariance, matrix=estimates.covariance.matrix / 4)
-    forged = dd.Results(
-        res._fit, res._estimand, replace(estimates, params=estimates.params + 1e-6, covariance=covariance)
-    )
-    save(package / "artefacts/fit_1/fit.deepdml", res._fit, res._estimand, forged._estimates)
-    write_outcome(package, "table_1", forged)
+    forged = replace(parts, estimates=replace(estimates, params=estimates.params + 1e-6, covariance=covariance))
+    save(package / "artefacts/fit_1/fit.deepdml", forged)
+    write_outcome(package, "table_1", dd.Results(forged.fit, forged.estimand, forged.estimates))
     write_manifest(package)
     assert failures(package) == [
         "Table 1: the estimates are not the means of psi",
