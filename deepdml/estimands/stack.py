@@ -43,7 +43,11 @@ class Stack(Estimand):
         return tuple(found)
 
     def evaluate(self, sample: Sample) -> Evaluation:
-        raise TypeError("the parts of a stack are evaluated one by one")
+        names = ", ".join(dict.fromkeys(part.name for part in self.parts))
+        raise OptionError(
+            f"a table of several estimands ({names}) has no one value for each row to sort or rank by; estimate the one "
+            "you mean alone, one = res.estimate(...), and ask that table."
+        )
 
     def to_dict(self) -> dict[str, Any]:
         return {"estimand": self.name, "parts": [part.to_dict() for part in self.parts]}

@@ -93,6 +93,24 @@ def test_masks_that_follow_the_treatment(known) -> None:
         draw.results.estimate(dd.Contrast("t", 1, 0, subset=draw.frame["t"].to_numpy() == 1))
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        lambda res: res.calibration("t"),
+        lambda res: res.sorted_effects(of="t"),
+        lambda res: res.most_and_least_affected("x1", of="t"),
+        lambda res: res.rank_curve(of="t"),
+        lambda res: res.policy(of="t"),
+        lambda res: res.estimate(res._estimand),
+    ],
+    ids=["calibration", "sorted_effects", "most_and_least_affected", "rank_curve", "policy", "estimate"],
+)
+def test_several_estimands_in_one_table_are_not_sorted_by(known, asked) -> None:
+    several = known("gaussian", "binary").results.estimate([dd.AverageCoefficient(), dd.Contrast("t", 1, 0)])
+    with pytest.raises(OptionError, match=r"several estimands \(average coefficient, contrast\).* alone, one = res"):
+        asked(several)
+
+
 def test_values_beyond_the_data_warn(known) -> None:
     res = known("logit", "continuous").results
     with pytest.warns(InferenceWarning, match=r"t = 9 lies outside the data .* extrapolates") as caught:
