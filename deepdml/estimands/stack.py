@@ -45,8 +45,8 @@ class Stack(Estimand):
     def evaluate(self, sample: Sample) -> Evaluation:
         names = ", ".join(dict.fromkeys(part.name for part in self.parts))
         raise OptionError(
-            f"a table of several estimands ({names}) has no one value for each row to sort or rank by; estimate the one "
-            "you mean alone, one = res.estimate(...), and ask that table."
+            f"a table of several estimands ({names}) has no one value for each row to sort or rank by; estimate the "
+            "one you mean alone, one = res.estimate(...), and ask that table."
         )
 
     def to_dict(self) -> dict[str, Any]:
