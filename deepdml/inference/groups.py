@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deepdml.errors import DataError, OptionError, list_rows
 from deepdml.inference.contributions import combine_codes
+from deepdml.inference.given import frame_columns, kept_column
 
 Codes = NDArray[np.intp]
 
@@ -45,8 +44,8 @@ def encode_groups(
         For a wrong length, or for a missing label in a kept row.
     """
     ways = _ways(groups, (n_total, rows.size))
-    codes = [_codes(name, way, rows, n_total, labels) for name, way in ways]
-    return np.stack(codes, axis=1), tuple(name for name, _ in ways)
+    codes = [pd.factorize(kept_column("groups", name, way, rows, n_total, labels))[0] for name, way in ways]
+    return np.stack(codes, axis=1).astype(np.intp), tuple(name for name, _ in ways)
 
 
 def split_clusters(codes: NDArray[np.intp], folds: NDArray[np.intp]) -> int:
@@ -74,16 +73,10 @@ def _n_split(codes: Codes, fold: Codes) -> int:
 
 def _ways(groups: object, lengths: tuple[int, int]) -> list[tuple[str, Any]]:
     """Return a name and a one-dimensional label array for each way of clustering."""
+    found = frame_columns("groups", groups, lengths)
+    if found is not None:
+        return found
     listed = groups if isinstance(groups, list | tuple) else ()
-    named = len(listed) > 0 and len(listed) not in lengths and all(isinstance(g, str) for g in listed)
-    if isinstance(groups, str) or named:
-        raise OptionError(
-            f"groups={groups!r} names columns; pass the columns themselves, e.g. groups=data[{groups!r}], "
-            "because a fit does not keep the data it was given."
-        )
-    names = groups if isinstance(groups, Mapping) else getattr(groups, "column_names", getattr(groups, "columns", None))
-    if names is not None:  # a frame of pandas, polars or pyarrow, or a dict
-        return [(str(name), cast(Any, groups)[name]) for name in names]
     if len(listed) and np.ndim(listed[0]) == 1:
         return [_named(way, j, len(listed)) for j, way in enumerate(listed)]
     if not len(listed) and np.ndim(cast(Any, groups)) == 2:
@@ -95,41 +88,3 @@ def _named(way: Any, position: int, n_ways: int) -> tuple[str, Any]:
     """Return the name a Series brings, or one by position."""
     name = getattr(way, "name", None)
     return (str(name) if name is not None else "groups" if n_ways == 1 else f"groups {position + 1}"), way
-
-
-def _codes(name: str, way: Any, rows: NDArray[np.intp], n_total: int, labels: NDArray[Any]) -> Codes:
-    """Return codes of the kept rows for one way of clustering."""
-    known = isinstance(way, pd.Series | pd.Index | pd.Categorical)
-    # pandas reads lists itself, because numpy makes the text "nan" of a missing label among texts; what comes without
-    # an index stays without one, or it would be matched with the data's labels
-    values = way if known else pd.Series(list(way) if isinstance(way, list | tuple) else np.asarray(way)).array
-    if np.ndim(values) != 1 or len(values) not in (n_total, rows.size):
-        raise DataError(
-            f"groups {name!r} have shape {np.shape(values)}; needed is one label for each of the {n_total:,} rows of "
-            "the data" + (f", or for each of the {rows.size:,} rows kept." if rows.size != n_total else ".")
-        )
-    kept = align(values, rows, n_total, labels)
-    codes, _ = pd.factorize(kept)
-    missing = np.flatnonzero(codes < 0)
-    if missing.size:
-        raise DataError(
-            f"groups {name!r} are missing in {missing.size:,} kept row(s): {list_rows(list(labels[missing]))}. "
-            "Give them a label, or drop these rows before the fit."
-        )
-    return np.asarray(codes, dtype=np.intp)
-
-
-def align(values: Any, rows: NDArray[np.intp], n_total: int, labels: NDArray[Any]) -> Any:
-    """Return the labels of the kept rows: by index label where the order differs, else by position."""
-    taken = values.take(rows) if len(values) == n_total else values
-    if isinstance(taken, pd.Series):
-        wanted = pd.Index(labels)
-        if (
-            not taken.index.equals(wanted)
-            and values.index.is_unique
-            and wanted.is_unique
-            and wanted.isin(values.index).all()
-        ):
-            return values.loc[wanted].array
-        return taken.array
-    return taken

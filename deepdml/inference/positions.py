@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deepdml.errors import DataError, OptionError, list_rows
+from deepdml.errors import DataError, list_rows
 from deepdml.inference.contributions import Metric
-from deepdml.inference.groups import align
+from deepdml.inference.given import frame_columns, kept_column
 
 Float = NDArray[np.float64]
 Codes = NDArray[np.intp]
@@ -36,8 +36,8 @@ def encode_time(time: object, rows: Codes, n_total: int, labels: NDArray[Any]) -
     DataError
         For a wrong length, a missing period, or text.
     """
-    name, values = _columns("time", time, 1)[0]
-    kept = _kept("time", name, values, rows, n_total, labels)
+    name, values = _columns("time", time, 1, (n_total, rows.size))[0]
+    kept = kept_column("time", name, values, rows, n_total, labels)
     if kept.dtype == object and pd.api.types.infer_dtype(kept) in ("date", "datetime", "period"):
         kept = pd.Series(list(kept)) if pd.api.types.infer_dtype(kept) == "period" else pd.to_datetime(kept)
     if isinstance(kept.dtype, pd.PeriodDtype):
@@ -72,8 +72,8 @@ def encode_coordinates(coordinates: object, metric: Metric, rows: Codes, n_total
         For a wrong length or number of columns, missing values, text, or degrees out of range.
     """
     found = [
-        _numbers("coordinates", name, _kept("coordinates", name, values, rows, n_total, labels), "numbers")
-        for name, values in _columns("coordinates", coordinates, 2)
+        _numbers("coordinates", name, kept_column("coordinates", name, values, rows, n_total, labels), "numbers")
+        for name, values in _columns("coordinates", coordinates, 2, (n_total, rows.size))
     ]
     places = np.column_stack(found)
     if metric == "haversine":
@@ -86,52 +86,20 @@ def encode_coordinates(coordinates: object, metric: Metric, rows: Codes, n_total
     return places
 
 
-def _columns(role: str, given: Any, n_columns: int) -> list[tuple[str, Any]]:
+def _columns(role: str, given: Any, n_columns: int, lengths: tuple[int, int]) -> list[tuple[str, Any]]:
     """Return names and values of the columns of an array, a frame or a sequence of arrays."""
-    listed = isinstance(given, list | tuple) and len(given) == n_columns and isinstance(given[0], str)
-    if isinstance(given, str) or listed:
-        raise OptionError(
-            f"{role}={given!r} names columns; pass the columns themselves, e.g. {role}=data[{given!r}], because a fit "
-            "does not keep the data it was given."
-        )
-    names = given if isinstance(given, dict) else getattr(given, "column_names", getattr(given, "columns", None))
-    if names is not None:  # a frame of pandas, polars or pyarrow, or a dict
-        found = [(str(name), cast(Any, given)[name]) for name in names]
-    elif n_columns == 1 and not (isinstance(given, np.ndarray) and given.ndim == 2):
+    found = frame_columns(role, given, lengths)
+    if found is None and n_columns == 1 and not (isinstance(given, np.ndarray) and given.ndim == 2):
         found = [(str(getattr(given, "name", None) or role), given)]
-    elif isinstance(given, list | tuple) and len(given) == n_columns and np.ndim(given[0]) == 1 and len(given[0]) != 2:
-        found = [(f"{role} {j + 1}", column) for j, column in enumerate(given)]
-    else:
-        array = np.asarray(given)
-        found = [(f"{role} {j + 1}", column) for j, column in enumerate(array.T)] if array.ndim == 2 else []
+    elif found is None:
+        pair = isinstance(given, list | tuple) and len(given) == n_columns and np.ndim(given[0]) == 1
+        by_column = pair and len(given[0]) != n_columns  # else two rows
+        columns = given if by_column else np.asarray(given).T if np.ndim(given) == 2 else []
+        found = [(f"{role} {j + 1}", column) for j, column in enumerate(columns)]
     if len(found) != n_columns:
         needed = "one column is" if n_columns == 1 else f"{n_columns} columns are"
         raise DataError(f"{role} have shape {np.shape(given)}; {needed} needed, with one value for each row.")
     return found
-
-
-def _kept(role: str, name: str, values: Any, rows: Codes, n_total: int, labels: NDArray[Any]) -> pd.Series:
-    """Return one column on the rows kept, without missing values."""
-    # what comes without an index stays without one, or it would be matched with the data's labels
-    series = values if isinstance(values, pd.Series | pd.Index) else pd.Series(_plain(values)).array
-    if series.ndim != 1 or len(series) not in (n_total, rows.size):
-        raise DataError(
-            f"{role} {name!r} have shape {np.shape(values)}; needed is one value for each of the {n_total:,} rows of "
-            "the data" + (f", or for each of the {rows.size:,} rows kept." if rows.size != n_total else ".")
-        )
-    kept = pd.Series(align(series, rows, n_total, labels)).reset_index(drop=True)
-    missing = np.flatnonzero(kept.isna())
-    if missing.size:
-        raise DataError(
-            f"{role} {name!r} are missing in {missing.size:,} kept row(s): {list_rows(list(labels[missing]))}. "
-            "Fill them in, or drop these rows before the fit."
-        )
-    return kept
-
-
-def _plain(values: Any) -> Any:
-    """Return values pandas can make a Series of: lists as they are, other libraries' columns as arrays."""
-    return list(values) if isinstance(values, list | tuple) else np.asarray(values)
 
 
 def _numbers(role: str, name: str, kept: pd.Series, needed: str) -> Float:

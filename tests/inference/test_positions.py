@@ -102,13 +102,14 @@ def test_refusals_of_time(time: Any, error: type[Exception], message: str) -> No
     ("coordinates", "error", "message"),
     [
         (["lat", "lon"], OptionError, r"coordinates=data\[\['lat', 'lon'\]\]"),
+        (["lat"], OptionError, r"coordinates=data\[\['lat'\]\]"),
         (np.ones(6), DataError, "2 columns are needed"),
         (np.ones((6, 3)), DataError, "2 columns are needed"),
         (np.ones((5, 2)), DataError, "6 rows of the data"),
         (np.where(np.arange(12).reshape(6, 2) == 4, np.nan, 1.0), DataError, "missing in 1 kept row.*r2"),
         (PAIRS * 30, DataError, "not degrees of latitude and longitude.*r5.*metric='euclidean'"),
     ],
-    ids=["names", "one", "three", "short", "missing", "planar"],
+    ids=["names", "a name", "one", "three", "short", "missing", "planar"],
 )
 def test_refusals_of_coordinates(coordinates: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
