@@ -219,7 +219,7 @@ def _location_scale(problem: Problem, treatment: Scalar, mean: Float, scale: Flo
 def _joint(problem: Problem, treatment: Vector, mean: Float, scale: Float, spread: Spread) -> JointLaw:
     weight = None if problem.weight is None else problem.weight.cpu().numpy()
     mean, scale = problem.center + problem.spread * mean, problem.spread * scale
-    return joint_law(problem.data.t, treatment.columns, mean, scale, spread.correlation.cpu().numpy(), weight)
+    return joint_law(problem.data.t, treatment, mean, scale, spread.correlation.cpu().numpy(), weight)
 
 
 def _moments(problem: Problem, treatment: Vector, mean: Float, scale: Float, spread: Spread) -> Float:

@@ -8,7 +8,7 @@ from itertools import combinations_with_replacement, product
 import numpy as np
 from numpy.typing import NDArray
 
-from deepdml.learn.treatment import propensity_bounds, two_valued
+from deepdml.learn.treatment import Vector, propensity_bounds, two_valued
 
 Float = NDArray[np.float64]
 Int = NDArray[np.intp]
@@ -86,19 +86,19 @@ class JointLaw:
         return out, share[:, None] * self.weights
 
 
-def joint_law(t: Float, columns: Int, mean: Float, scale: Float, correlation: Float, weight: Float | None) -> JointLaw:
+def joint_law(t: Float, free: Vector, mean: Float, scale: Float, correlation: Float, weight: Float | None) -> JointLaw:
     """Return the law of structural rows t (n, d) whose free columns have these conditional moments.
 
     Parameters
     ----------
-    columns : (v,) array
-        Places of the free columns.
+    free : Vector
+        The v free columns, and the products of them.
     mean, scale : (n, v) arrays
     correlation : (n, v, v) array
     weight : (n,) array or None
         Weights of the rows, for the law of the residuals.
     """
-    values = t[:, columns]
+    values, columns = free.values, free.columns
     two = np.flatnonzero(two_valued(values)).tolist()[:MOST_PAIRS]
     order = np.array([*two, *(j for j in range(len(columns)) if j not in two)])
     b, ends = len(two), np.array([np.unique(values[:, j]) for j in two]).reshape(-1, 2)
@@ -112,7 +112,7 @@ def joint_law(t: Float, columns: Int, mean: Float, scale: Float, correlation: Fl
     root = scale[:, :, None] * np.linalg.cholesky(correlation)
     residuals = np.asarray(np.linalg.solve(root, (values[:, order] - mean)[..., None])[..., 0], np.float64)
     nodes, weights = joint_nodes(residuals[:, b:], weight, max(NODES >> b, LEAST_NODES))
-    return JointLaw(t[0], columns[order], split_products(t)[1], ends, least, mean, root, nodes, weights)
+    return JointLaw(t[0], columns[order], free.products, ends, least, mean, root, nodes, weights)
 
 
 def upper_share(mean: Float, pair: Float, least: float) -> Float:
@@ -120,8 +120,8 @@ def upper_share(mean: Float, pair: Float, least: float) -> Float:
     return np.asarray(np.clip((mean - pair[0]) / (pair[1] - pair[0]), least, 1.0 - least))
 
 
-def split_products(t: Float) -> tuple[Int, tuple[tuple[int, int, int], ...]]:
-    """Return the places of the columns of t (n, d) that vary freely, and those that are products of columns before."""
+def split_products(t: Float) -> Vector:
+    """Return the columns of t (n, d) that vary freely, beside those that are products of columns before them."""
     free: list[int] = []
     products: list[tuple[int, int, int]] = []
     varying = np.flatnonzero(np.ptp(t, axis=0) > 0).tolist()
@@ -132,7 +132,8 @@ def split_products(t: Float) -> tuple[Int, tuple[tuple[int, int, int], ...]]:
             free.append(place)
         else:
             products.append((place, *factors))
-    return np.array(free), tuple(products)
+    places = np.array(free)
+    return Vector(t[:, places], places, tuple(products))
 
 
 def _is_product(t: Float, place: int, first: int, second: int) -> bool:

@@ -117,8 +117,7 @@ def pose(data: ModelData, family: Family, options: LearnOptions) -> Problem:
     treatment = classify(data, kind)
     strategy = choose_strategy(options.lambda_, family, treatment, options.known is not None)
     if isinstance(treatment, Vector) and strategy != "moments":
-        free = split_products(data.t)[0]
-        treatment = Vector(data.t[:, free], free)
+        treatment = split_products(data.t)
     weight = None if data.weights is None else torch.from_numpy(data.weights / data.weights.mean()).to(device)
     outcome, unit = _outcome(data, family, weight, device)
     values = np.zeros((len(data.t), 0)) if isinstance(treatment, Levels) else treatment.values.reshape(len(data.t), -1)

@@ -42,10 +42,14 @@ class Scalar:
 
 @dataclass(frozen=True, slots=True)
 class Vector:
-    """Several continuous structural columns: their values (n, v) and their places among the d columns."""
+    """Several continuous structural columns: their values (n, v) and their places among the d columns.
+
+    Columns that are `products` of others may be left out of them: the place of each, and those of its two factors.
+    """
 
     values: Float
     columns: Int
+    products: tuple[tuple[int, int, int], ...] = ()
 
 
 Treatment = Levels | Scalar | Vector

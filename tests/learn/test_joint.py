@@ -43,9 +43,10 @@ def test_products_of_columns_are_found():
     rng = np.random.default_rng(1)
     d, t = rng.integers(0, 2, N) * 1.0, rng.standard_normal(N)
     rows = np.column_stack([np.ones(N), d, t, d * t, t**2, t**2 * d, d * t + 1e-6])
-    free, products = split_products(rows)
-    assert free.tolist() == [1, 2, 6]
-    assert products == ((3, 1, 2), (4, 2, 2), (5, 1, 4))
+    free = split_products(rows)
+    assert free.columns.tolist() == [1, 2, 6]
+    np.testing.assert_array_equal(free.values, rows[:, [1, 2, 6]])
+    assert free.products == ((3, 1, 2), (4, 2, 2), (5, 1, 4))
 
 
 def test_a_continuous_law_has_the_moments_it_was_given():
@@ -54,7 +55,7 @@ def test_a_continuous_law_has_the_moments_it_was_given():
     correlation = np.tile(np.eye(2), (N, 1, 1))
     correlation[:, 0, 1] = correlation[:, 1, 0] = rng.uniform(-0.8, 0.8, N)
     t = np.column_stack([np.ones(N), mean + scale * rng.standard_normal((N, 2))])
-    law = joint_law(t, np.array([1, 2]), mean, scale, correlation, None)
+    law = joint_law(t, split_products(t), mean, scale, correlation, None)
     rows = np.column_stack([np.ones(N), mean])
     expected = rows[:, :, None] * rows[:, None, :]
     expected[:, 1:, 1:] += correlation * scale[:, :, None] * scale[:, None, :]
@@ -77,7 +78,7 @@ def test_a_column_with_two_values_takes_them(values):
     correlation = np.tile(np.array([[1.0, 0.3], [0.3, 1.0]]), (N, 1, 1))
     mean = np.column_stack([center, low + (high - low) * share])
     # the learned scale of the column is not read: its mean says all
-    law = joint_law(rows, np.array([1, 2]), mean, np.full((N, 2), 0.5), correlation, None)
+    law = joint_law(rows, split_products(rows), mean, np.full((N, 2), 0.5), correlation, None)
     nodes, weights = law.nodes(slice(0, N))
     assert set(np.unique(nodes[..., 2])) == {low, high}
     np.testing.assert_array_equal(nodes[..., 3], nodes[..., 2] * nodes[..., 1])
@@ -96,7 +97,9 @@ def test_probabilities_near_zero_are_raised_and_counted():
     share = np.where(np.arange(N) < 40, -0.2, 0.5)
     correlation = np.tile(np.eye(2), (N, 1, 1))
     rows = np.column_stack([np.ones(N), d, t])
-    law = joint_law(rows, np.array([1, 2]), np.column_stack([share, np.zeros(N)]), np.ones((N, 2)), correlation, None)
+    law = joint_law(
+        rows, split_products(rows), np.column_stack([share, np.zeros(N)]), np.ones((N, 2)), correlation, None
+    )
     assert law.clipped_share == pytest.approx(0.1)
     np.testing.assert_allclose(moments(law)[0][:40, 1], 0.01)
 
@@ -108,7 +111,7 @@ def test_lambda_of_counts_under_a_normal_law():
     t = np.column_stack([np.ones(n), rng.standard_normal((n, 2)) @ np.linalg.cholesky(COVARIANCE).T])
     scale, mean = np.sqrt(np.diag(COVARIANCE)), np.zeros((n, 2))
     correlation = np.tile(COVARIANCE / np.outer(scale, scale), (n, 1, 1))
-    law = joint_law(t, np.array([1, 2]), mean, np.tile(scale, (n, 1)), correlation, None)
+    law = joint_law(t, split_products(t), mean, np.tile(scale, (n, 1)), correlation, None)
     theta = np.array([[0.2, -0.4, 0.3]])
     tilt = COVARIANCE @ theta[0, 1:]
     expected = np.exp(0.2 + theta[0, 1:] @ tilt / 2) * (COVARIANCE + np.outer(tilt, tilt))
