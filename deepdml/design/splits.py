@@ -108,7 +108,18 @@ def make_plan(
     j = min(_whole("n_blocks", n_blocks), k)
     codes = _codes("groups", groups, n)
     levels = _codes("strata", strata, n)
-    levels = np.zeros((n, 1), np.intp) if levels is None else levels
+    _check_rows(n, k)
+    strata = np.zeros(n, np.intp) if levels is None else levels[:, 0]
+    clusters, split = (None, False) if codes is None else _clusters(codes, k)
+    fold = _deal(strata, k, rng) if clusters is None else _assign(clusters, strata, k, rng)
+    fold_block = np.arange(k, dtype=np.intp) % j
+    plan = SplitPlan(fold_block[fold], fold, fold_block, split, clusters)
+    _check_training(plan)
+    return plan
+
+
+def _check_rows(n: int, k: int) -> None:
+    """Raise DataError for fewer rows than k folds need."""
     if n < MIN_TRAINING_ROWS + MIN_FOLD_ROWS:
         raise DataError(
             f"{n:,} rows are too few to cross-fit; at least {MIN_TRAINING_ROWS + MIN_FOLD_ROWS} are needed."
@@ -118,21 +129,17 @@ def make_plan(
             f"{k} folds of {n:,} rows leave fewer than {MIN_FOLD_ROWS} rows a fold; use "
             f"n_folds={n // MIN_FOLD_ROWS} or fewer."
         )
-    clusters, split = None, False
-    if codes is None:
-        fold = _deal(levels[:, 0], k, rng)
-    else:
-        clusters, split = _clusters(codes, k)
-        fold = _assign(clusters, levels[:, 0], k, rng)
-    fold_block = np.arange(k, dtype=np.intp) % j
-    plan = SplitPlan(fold_block[fold], fold, fold_block, split, clusters)
+
+
+def _check_training(plan: SplitPlan) -> None:
+    """Raise DataError where a block leaves too few rows to train on."""
+    n = len(plan.block)
     training = n - int(np.bincount(plan.block).max())
     if training < MIN_TRAINING_ROWS:
         raise DataError(
             f"only {training} of {n:,} rows would remain to train on when the largest block is held out; "
             f"{MIN_TRAINING_ROWS} are needed. Use more rows, more folds or smaller clusters."
         )
-    return plan
 
 
 def _whole(name: str, value: object) -> int:
