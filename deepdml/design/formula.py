@@ -145,7 +145,8 @@ def parse_terms(
     ((1, age, C(region)), ('age', 'region'))
     """
     if not isinstance(formula, str) or not formula.strip():
-        raise FormulaError(f"a formula is a string such as 'age + C(region)', not {formula!r}.")
+        shown = "an empty one" if isinstance(formula, str) else f"a {type(formula).__name__}"
+        raise FormulaError(f"a formula is a string such as 'age + C(region)', not {shown}.")
     lexemes = lex(formula)
     if any(item.kind in {"bar", "tilde"} for item in lexemes):
         raise FormulaError(f"{formula!r} has a '~' or a bar; here only covariates are named, as in 'age + C(region)'.")
@@ -219,7 +220,19 @@ def _parse_part(
             reason += ". A glob cannot stand inside a call; name the columns, or transform them in the data"
         raise FormulaError(f"{shown!r} cannot be read: {reason}.") from error
     refuse_products(terms)
+    _refuse_unknown_taken_out(lexemes, terms, names)
     return terms if dot is None else [term for term in terms if not _is_literal(term)]
+
+
+def _refuse_unknown_taken_out(lexemes: Sequence[Lexeme], terms: Iterable[Term], names: Names) -> None:
+    """Refuse a name after a minus that does not exist: misspelt, it would leave in what was to be taken out."""
+    read = {name for factor in factors_of(terms) for name in names_in(factor)[0]}
+    kinds = ["", *(item.kind for item in lexemes), ""]
+    for item, *beside in zip(lexemes, kinds, kinds[2:], strict=False):
+        name = item.text[1:-1] if item.kind == "tick" else item.text
+        whole = (item.kind == "word" and "star" not in beside) or (item.kind == "tick" and "*" not in name)
+        if whole and name != "." and name not in read and not names.exists(name):
+            raise FormulaError(f"{name!r} is taken out, but is not a column of the data.{names.near(name)}")
 
 
 def _refuse_columns_named_like_calls(lexemes: Sequence[Lexeme], expansions: Iterable[Expansion]) -> None:
