@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from deepdml.design.data import ModelData, add_groups, build_data
-from deepdml.errors import DataError, OptionError, unknown_option
+from deepdml.errors import DataError, OptionError
 from deepdml.families import Family, resolve_family
 from deepdml.learn.architecture import Conv
 from deepdml.options import (
@@ -21,10 +21,12 @@ from deepdml.options import (
     function,
     joined_by,
     known_propensities,
+    named_arrays,
     one_of,
     positive,
     propensities_of,
     seed_of,
+    unknown_keyword,
     whole,
     widths,
     with_columns,
@@ -118,7 +120,7 @@ class DeepDML:
     def _build(self, groups: Any) -> ModelData:
         if self._data is None:
             raise DataError(
-                "this model was loaded or unpickled without its data; make it again from the formula and the data."
+                "data is None, as in a model loaded or unpickled; make the model from the formula and the data."
             )
         built = build_data(
             self.formula,
@@ -277,7 +279,7 @@ class DeepDML:
         from deepdml.results.recipe import record_call
 
         check_device(device)
-        keywords = covariance_keywords(cov_type, cov_kwds)
+        keywords = covariance_keywords(cov_type, cov_kwds, use_t)
         data = self.arrays
         if keywords.groups is not None:
             data = add_groups(data, self._data, keywords.groups) or self._build(keywords.groups)
@@ -378,7 +380,7 @@ def fit(
     allowed = [name for name in inspect.signature(DeepDML.fit).parameters if name != "self"]
     for name in options:
         if name not in allowed:
-            raise unknown_option("option", name, allowed)
+            raise unknown_keyword(name, allowed)
     return DeepDML(formula, data, family, weights=weights, missing=missing, context=context).fit(**options)
 
 
@@ -432,10 +434,7 @@ def structural_dml(
     >>> bool(res.ci_lower < 1 < res.ci_upper)
     True
     """
-    treatments = np.asarray(T, dtype=np.float64)
-    columns = {"T": treatments} if treatments.ndim == 1 else {f"T{j}": column for j, column in enumerate(treatments.T)}
-    covariates = np.asarray(X)
-    data = {"Y": np.asarray(Y), **columns, "X": covariates[:, None] if covariates.ndim == 1 else covariates}
+    data, columns = named_arrays(Y, T, X)
     hidden: tuple[int, ...] | Auto = "auto" if isinstance(hidden_dims, str) else tuple(hidden_dims)
     return fit(
         f"Y ~ {' + '.join(columns)} | X",

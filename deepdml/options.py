@@ -21,8 +21,49 @@ from deepdml.learn.treatment import distinct_rows
 Auto = Literal["auto"]
 
 
-def covariance_keywords(cov_type: str, cov_kwds: Mapping[str, Any] | None) -> CovarianceKeywords:
+# what other packages call it: what to write here
+_ELSEWHERE = {
+    **dict.fromkeys(("cluster", "clusters", "groups"), "cov_type='cluster', cov_kwds={'groups': ...}"),
+    **dict.fromkeys(("vcov", "vce", "se_type", "cov"), "cov_type"),
+    **dict.fromkeys(("random_state", "random_seed"), "seed"),
+    **dict.fromkeys(("cv", "folds"), "n_folds"),
+    **dict.fromkeys(("verbose", "quiet"), "progress"),
+}
+
+
+def unknown_keyword(name: str, allowed: Sequence[str]) -> OptionError:
+    """Return the error for an option that `fit` does not have, with what it has for that of other packages."""
+    if name in _ELSEWHERE:
+        return OptionError(f"unknown option {name!r}; here that is {_ELSEWHERE[name]}.")
+    return unknown_option("option", name, allowed)
+
+
+def named_arrays(
+    outcome: ArrayLike, treatments: ArrayLike, covariates: ArrayLike
+) -> tuple[dict[str, NDArray[Any]], list[str]]:
+    """Return columns Y, T (or T0, T1, ...) and X of arrays, and the names of the treatments.
+
+    Raises
+    ------
+    DataError
+        For treatments that are no numbers.
+    """
+    try:
+        given = np.asarray(treatments, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"T holds something other than numbers ({error}). For categories use fit() and C(...) in its formula."
+        ) from error
+    columns = {"T": given} if given.ndim == 1 else {f"T{j}": column for j, column in enumerate(given.T)}
+    x = np.asarray(covariates)
+    return {"Y": np.asarray(outcome), **columns, "X": x[:, None] if x.ndim == 1 else x}, list(columns)
+
+
+def covariance_keywords(
+    cov_type: str, cov_kwds: Mapping[str, Any] | None, use_t: bool | None = None
+) -> CovarianceKeywords:
     """Return the keywords of a covariance, or raise OptionError for what it does not take, or needs."""
+    one_of("use_t", use_t, (None, True, False))
     keywords = CovarianceKeywords.of(cov_kwds)
     keywords.check(cov_type)
     return keywords
@@ -168,10 +209,10 @@ def joined_by(ensemble_by: str, learner: str) -> Any:
     return ensemble_by
 
 
-def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> Any:
+def one_of(name: str, value: Any, allowed: tuple[object, ...]) -> Any:
     """Return a value if it is allowed."""
     if value not in allowed:
-        raise unknown_option(name, value, allowed)
+        raise unknown_option(name, value, map(str, allowed))
     return value
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -150,6 +152,12 @@ def test_families(data, family, message):
         ({"seed": -1}, r"seed=-1 is not a whole number of at least 0"),
         ({"seed": 1.5}, r"seed=1.5 is not a whole number"),
         ({"seed": "a"}, r"seed='a' is not a whole number"),
+        ({"use_t": "no"}, r"unknown use_t 'no'; allowed are None, True, False"),
+        ({"cov_kwds": "firm"}, r"cov_kwds is a str; needed is a dict such as \{'groups': 'firm'\}"),
+        ({"cov_kwds": pd.Series([1, 2])}, r"cov_kwds is a Series; needed is a dict"),
+        ({"context": "emb"}, r"context is a str; needed is a dict such as \{'emb': array\}"),
+        ({"cluster": "firm"}, r"unknown option 'cluster'; here that is cov_type='cluster', cov_kwds=\{'groups'"),
+        ({"random_state": 1}, r"unknown option 'random_state'; here that is seed"),
         ({"device": "gpu"}, r"device='gpu' cannot be used here.*Use device='cpu'"),
         ({"device": "cuda:999"}, r"device='cuda:999' cannot be used here.*Use device='cpu'"),
     ],
@@ -182,9 +190,29 @@ def test_duplicate_columns(data):
         dd.fit("wage ~ treat | age", pd.concat([data, data[["age"]]], axis=1))
 
 
-def test_data_that_are_no_table():
-    with pytest.raises((DataError, TypeError), match=r"allowed are a pandas DataFrame, an eager polars DataFrame"):
-        dd.fit("wage ~ treat | age", 3)
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (3, r"data is a int; allowed are a pandas DataFrame, an eager polars DataFrame"),
+        ("survey.csv", r"data is 'survey.csv'; read the file first"),
+        (Path("survey.csv"), r"data is 'survey.csv'; read the file first"),
+        ("wage ~ treat | age", r"the formula comes first, then the data"),
+        (None, r"data is None.*make the model from the formula and the data"),
+    ],
+)
+def test_data_that_are_no_table(given, message):
+    with pytest.raises(DataError, match=message):
+        dd.fit("wage ~ treat | age", given)
+
+
+def test_arrays_that_are_no_numbers(data):
+    with pytest.raises(DataError, match=r"T holds something other than numbers .*For categories use fit\(\) and C"):
+        dd.structural_dml(data["wage"], data["arm"], data[["age"]])
+
+
+def test_a_choice_among_too_many(data):
+    with pytest.raises(DataError, match=r"'wage' has 200 levels; at most 50 .*use another family"):
+        dd.DeepDML("wage ~ treat | age", data, "mnlogit")
 
 
 @pytest.mark.parametrize(

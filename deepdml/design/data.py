@@ -20,7 +20,7 @@ from deepdml.design.outcome import read_outcome, surv
 from deepdml.design.roles import Groups, read_groups, read_weights
 from deepdml.design.specification import Block, Design, Source
 from deepdml.design.table import open_table
-from deepdml.errors import DataError, list_rows, unknown_option
+from deepdml.errors import DataError, OptionError, list_rows, unknown_option
 
 __all__ = ["Design", "ModelData", "build_data"]
 
@@ -157,6 +157,8 @@ def build_data(
     """
     if missing not in ("drop", "raise"):
         raise unknown_option("value of missing", missing, ("drop", "raise"))
+    if context is not None and not isinstance(context, Mapping):
+        raise OptionError(f"context is a {type(context).__name__}; needed is a dict such as {{'emb': array}}.")
     table = open_table(data)
     if not table.n:
         raise DataError("the data have no rows.")

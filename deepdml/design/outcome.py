@@ -85,5 +85,8 @@ def _levels(name: str, encoded: Encoded, block: Block, source: Source, rows: NDA
     levels = [v.item() if isinstance(v, np.generic) else v for v in held.categories]
     levels = [int(v) if isinstance(v, float) and v.is_integer() else v for v in levels]
     if len(levels) > MAX_LEVELS:
-        raise DataError(f"the outcome {name!r} has {len(levels):,} levels; at most {MAX_LEVELS} are allowed.")
+        raise DataError(
+            f"the outcome {name!r} has {len(levels):,} levels; at most {MAX_LEVELS} are allowed. For an outcome that "
+            "is a number use another family, such as 'gaussian' or 'poisson'; of categories put the rare ones together."
+        )
     return Outcome(name, held.codes.astype(np.float64), None, tuple(levels))

@@ -5,6 +5,7 @@ Only the columns a formula names are ever converted, and nothing here writes to 
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -236,8 +237,13 @@ def open_table(data: Any) -> Table:
         return ArrayTable(data)
     if isinstance(data, np.ndarray) and data.dtype.names:
         return ArrayTable({name: data[name] for name in data.dtype.names})
+    if isinstance(data, str) and "~" in data:
+        raise DataError(f"data is the text {data!r}; the formula comes first, then the data.")
+    if isinstance(data, str | os.PathLike):
+        raise DataError(f"data is {str(data)!r}; read the file first, such as with pd.read_csv, and pass the table.")
+    shown = kind if module == "builtins" else f"{type(data).__module__}.{kind}"
     raise DataError(
-        f"data is a {type(data).__module__}.{kind}; allowed are a pandas DataFrame, an eager polars DataFrame, "
+        f"data is a {shown}; allowed are a pandas DataFrame, an eager polars DataFrame, "
         "a pyarrow Table, a dict of arrays and a structured numpy array."
     )
 

@@ -62,6 +62,8 @@ class CovarianceKeywords:
     def of(cls, given: Mapping[str, Any] | None) -> CovarianceKeywords:
         """Return the keywords of a dict, or raise OptionError for one that does not exist."""
         known = [field.name for field in fields(cls)]
+        if given is not None and not isinstance(given, Mapping):
+            raise OptionError(f"cov_kwds is a {type(given).__name__}; needed is a dict such as {{'groups': 'firm'}}.")
         for name in given or {}:
             if name not in known:
                 raise unknown_option("key of cov_kwds", name, known)

@@ -408,7 +408,7 @@ REFUSALS = [
     (lambda f: build_data("y ~ t | age", pl.from_pandas(f).lazy()), "lazy polars frame; call .collect()"),
     (lambda f: build_data("y ~ t | age", f["y"]), "data is a pandas.Series; allowed are a pandas DataFrame"),
     (lambda f: build_data("y ~ t | age", np.ones((3, 3))), "data is a numpy.ndarray"),
-    (lambda f: build_data("y ~ t | age", "wages.csv"), "data is a builtins.str"),
+    (lambda f: build_data("y ~ t | age", "wages.csv"), "data is 'wages.csv'; read the file first"),
     (lambda f: build_data("y ~ t | age", {"y": [1.0, 2], "t": [1.0], "age": [1, 2]}), "'y' has 2 rows, but 't' has 1"),
     (lambda f: build_data("y ~ t | age", {"y": 1.0, "t": 2.0, "age": 1}), "'y' is 1.0, not an array"),
     (lambda f: build_data("y ~ t | age", f.iloc[:0]), "the data have no rows"),
