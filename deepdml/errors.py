@@ -7,6 +7,8 @@ Messages say what was wrong, the value, what is allowed and what to do.
 from __future__ import annotations
 
 import difflib
+import math
+import numbers
 import os
 import sys
 import warnings
@@ -91,6 +93,20 @@ def list_rows(labels: Sequence[object], limit: int = 5) -> str:
     shown = ", ".join(str(label) for label in labels[:limit])
     more = len(labels) - limit
     return f"{shown} and {more:,} more" if more > 0 else shown
+
+
+def refuse_no_number(name: str, value: object, meaning: str) -> None:
+    """Raise OptionError for anything but one finite number; `meaning` says what it is and what to write."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+        shown = f"a {type(value).__name__}" if hasattr(value, "__array__") else repr(value)
+        raise OptionError(f"{name} is {shown}; it must be {meaning}.")
+
+
+def refuse_lost_folder(path: str | os.PathLike[str]) -> None:
+    """Raise OptionError for a file to be written into a folder that does not exist."""
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(folder):
+        raise OptionError(f"file {os.fspath(path)!r} cannot be written: there is no folder {folder!r}.")
 
 
 def unknown_option(kind: str, value: object, allowed: Iterable[str]) -> OptionError:

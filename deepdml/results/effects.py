@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from statsmodels.stats.contrast import ContrastResults
 
-from deepdml.errors import OptionError, unknown_option
+from deepdml.errors import OptionError, refuse_no_number, unknown_option
 from deepdml.estimands import AverageMarginalEffect, Estimand, Overlap, Projection, Stack, UserFunction
 from deepdml.results import projection, ranking
 from deepdml.results.columns import UserColumns
@@ -124,6 +124,8 @@ class Effects(Recorded):
         OptionError
             For a treatment without levels.
         """
+        if isinstance(rules, Overlap | str) or not all(isinstance(rule, Overlap) for rule in rules):
+            raise OptionError(f"rules={rules!r}; needed is a list of dd.Overlap, [dd.Overlap('optimal')].")
         return trimming_table(arms_of(self._fit), rules)
 
     # Heterogeneity
@@ -248,9 +250,9 @@ class Effects(Recorded):
         of, data : optional
             As for `gate`.
         """
-        top = np.asarray(shares, dtype=np.float64)
-        if top.ndim != 1 or not top.size or not ((top > 0) & (top < 1)).all():
-            raise OptionError(f"shares={shares!r}; each must be between 0 and 1.")
+        top = np.asarray(shares)
+        if top.dtype.kind not in "iuf" or top.ndim != 1 or not top.size or not ((top > 0) & (top < 1)).all():
+            raise OptionError(f"shares={shares!r}; a list of numbers is needed, each between 0 and 1.")
         j, rank = self._ranks(of, data)
         psi = ranking.rank_curve(self._psi[:, :, j], rank, top, self._fit.need_rows("a curve").weights)
         psi = np.concatenate([psi, psi.mean(axis=2, keepdims=True)], axis=2)
@@ -270,6 +272,7 @@ class Effects(Recorded):
         data : optional
             As for `estimate`.
         """
+        refuse_no_number("cost", cost, "one number, in units of the effect; which effect is said by of=")
         j, effects = self._effects(of, data)
         columns = self._columns(data)
         if on is None:

@@ -177,7 +177,7 @@ def influence_values(fit: Fit, estimand: Estimand, spec: CovarianceSpec, columns
     for sample, piece in zip(found, rows.repetitions, strict=True):
         evaluation = estimand.evaluate(sample)
         psi = evaluation.psi(piece)
-        _refuse_unfinite(psi, rows)
+        _refuse_unfinite(psi, rows, estimand.name)
         means = weighted_mean(psi, rows.weights)
         combined = estimand.combine(means)
         notes += estimand.notes(means, partial(_matrix, fit, psi, spec))
@@ -186,12 +186,13 @@ def influence_values(fit: Fit, estimand: Estimand, spec: CovarianceSpec, columns
     return Part(estimand, estimand.labels(found[0], psi.shape[2]), psi, notes, estimand.remarks(found[0]))
 
 
-def _refuse_unfinite(psi: Float, rows: Rows) -> None:
+def _refuse_unfinite(psi: Float, rows: Rows, name: str) -> None:
     bad = np.flatnonzero(~np.isfinite(psi).all(axis=1))
     if bad.size:
         raise DataError(
-            f"psi is not finite in {bad.size:,} row(s): {list_rows(list(rows.index[bad]))}. Training has diverged "
-            "there: look for extreme values in the covariates or the outcome, or lower the learning rate."
+            f"psi of the {name} is not finite in {bad.size:,} row(s): {list_rows(list(rows.index[bad]))}. Unless it is "
+            "a function that has no value or slope there, training has diverged: look for extreme values in the "
+            "covariates or the outcome, or lower the learning rate."
         )
 
 

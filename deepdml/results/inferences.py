@@ -17,7 +17,7 @@ from deepdml.results import bootstrap, sensitivity
 from deepdml.results.bootstrap import Bootstrap
 from deepdml.results.estimation import CovarianceSpec, covariance_spec, estimate
 from deepdml.results.plots.sensitivity import draw_sensitivity
-from deepdml.results.projection import choose
+from deepdml.results.projection import choose, positions
 from deepdml.results.recipe import Recorded, recorded
 from deepdml.results.sensitivity import Elements, Sensitivity
 
@@ -148,7 +148,7 @@ class Inferences(Recorded):
         return bootstrap.bootstrap(self._fit, self._estimates.labels, self._psi, spec, draws, weights, seed)
 
     def adjust_pvalues(
-        self, method: Adjustment = "holm", cols: list[str] | None = None, *, draws: Bootstrap | None = None
+        self, method: Adjustment = "holm", cols: str | list[str] | None = None, *, draws: Bootstrap | None = None
     ) -> pd.DataFrame:
         """Return p-values of zero, adjusted for their number.
 
@@ -170,23 +170,23 @@ class Inferences(Recorded):
         if method not in get_args(Adjustment):
             raise unknown_option("method", method, get_args(Adjustment))
         labels = list(self._estimates.labels)
-        positions = list(range(len(labels))) if cols is None else [choose(tuple(labels), name) for name in cols]
-        if not positions:
+        places = list(range(len(labels))) if cols is None else positions(tuple(labels), cols)
+        if not places:
             raise OptionError("cols is empty; name the estimates that are tested together.")
-        params = np.asarray(self._results.params)[positions]
+        params = np.asarray(self._results.params)[places]
         if method == "romano-wolf":
             drawn = self.bootstrap() if draws is None else draws
             if drawn.labels != tuple(labels):
                 raise OptionError("draws are of another table; use the bootstrap() of these Results.")
-            pvalues = drawn.pvalues.to_numpy()[positions]
-            observed = (drawn.params / drawn.scale)[positions]
-            adjusted = step_down(observed, drawn.statistics()[:, positions])
+            pvalues = drawn.pvalues.to_numpy()[places]
+            observed = (drawn.params / drawn.scale)[places]
+            adjusted = step_down(observed, drawn.statistics()[:, places])
         else:
             if draws is not None:
                 raise OptionError(f"draws are for method='romano-wolf'; {method!r} adjusts the table's p-values.")
-            pvalues = np.asarray(self._results.pvalues)[positions]
+            pvalues = np.asarray(self._results.pvalues)[places]
             adjusted = multipletests(pvalues, method=method)[1]
-        names = [labels[j] for j in positions]
+        names = [labels[j] for j in places]
         return pd.DataFrame({"coef": params, "pvalue": pvalues, "adjusted": adjusted}, index=names)
 
     def sensitivity(
@@ -230,6 +230,12 @@ class Inferences(Recorded):
         own = self._elements()
         given = benchmark if isinstance(benchmark, Mapping) else {"covariates": benchmark}
         without = {str(name): cast("Results", other) for name, other in given.items() if other is not None}
+        for name, other in without.items():
+            if not isinstance(other, Inferences):
+                raise OptionError(
+                    f"benchmark {name!r} is a {type(other).__name__}; needed are Results of the same model, fitted "
+                    "without some of the covariates."
+                )
         shorter = {name: other._elements() for name, other in without.items()}
         found = sensitivity.benchmarks(self._fit, self._estimates.labels, own, without, shorter)
         df = self._results.df_resid_inference if self._results.use_t else None

@@ -153,7 +153,11 @@ class LinearTests(LikelihoodModelResults):  # type: ignore[misc]  # statsmodels 
         raise AttributeError("llf")  # python goes on to __getattr__, which says why
 
     def __getattr__(self, name: str) -> NoReturn:
-        reason = f": {_ABSENT[name]}." if name in _ABSENT else f".{near_names(name, dir(self))}"
+        reason = (
+            f": {_ABSENT[name]}."
+            if name in _ABSENT
+            else f".{near_names(name, [known for known in dir(self) if not known.startswith('_')])}"
+        )
         raise AttributeError(f"Results have no attribute {name!r}{reason}")
 
 
@@ -178,6 +182,7 @@ def restrictions(hypothesis: object, names: list[str]) -> object:
     if isinstance(hypothesis, list | tuple) and hypothesis and all(isinstance(part, str) for part in hypothesis):
         hypothesis = ", ".join(hypothesis)
     if not isinstance(hypothesis, str):
+        _check_shape(hypothesis, names)
         return hypothesis
     text = hypothesis.replace("`", "")
     bare = ["".join(name.split()) for name in names]
@@ -197,3 +202,13 @@ def restrictions(hypothesis: object, names: list[str]) -> object:
         f"hypothesis {hypothesis!r} cannot be read ({problem}); the coefficients are {', '.join(names)}.{hint} "
         "Write it as 'a = 0', 'a = b' or 'a + 2 * b = 1, c = 0'."
     )
+
+
+def _check_shape(hypothesis: object, names: list[str]) -> None:
+    """Raise OptionError for a matrix of restrictions that has another number of columns than there are coefficients."""
+    matrix: Any = hypothesis[0] if isinstance(hypothesis, tuple) and len(hypothesis) == 2 else hypothesis
+    if isinstance(matrix, np.ndarray | list | int | float) and np.shape(matrix)[-1:] != (len(names),):
+        raise OptionError(
+            f"a hypothesis of shape {np.shape(matrix)} does not fit; needed is a number for each of the {len(names)} "
+            f"coefficients, {', '.join(names)}, in each row, or a text such as 'a = 0'."
+        )

@@ -6,7 +6,7 @@ functions of the covariates estimates the best linear projection of that value, 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -100,6 +100,25 @@ def formula_regressors(columns: UserColumns, formula: str) -> tuple[Float, tuple
     return encoded.values, encoded.names
 
 
+def positions(labels: tuple[str, ...], cols: str | Sequence[str] | Sequence[int]) -> list[int]:
+    """Return the positions of estimates given by name or by position; of one name alone, too.
+
+    Raises
+    ------
+    OptionError
+        For a name or a position that there is not.
+    """
+    found = []
+    for col in [cols] if isinstance(cols, str) else cols:
+        if isinstance(col, str):
+            found.append(choose(labels, col))
+        elif isinstance(col, int | np.integer) and -len(labels) <= col < len(labels):
+            found.append(int(col) % len(labels))
+        else:
+            raise OptionError(f"cols has {col!r}; needed are names or positions of {', '.join(map(repr, labels))}.")
+    return found
+
+
 def group_regressors(columns: UserColumns, by: object) -> tuple[Float, tuple[str, ...]]:
     """Return the indicators (n, g) of groups with their names.
 
@@ -142,9 +161,14 @@ def _given_groups(columns: UserColumns, by: object) -> tuple[str, Float, list[st
         raise OptionError(
             f"groups are a column, an expression such as 'qcut(age, 4)', or one label per row; got {type(by).__name__}."
         )
+    if isinstance(by, list | tuple) and len(by) < len(columns.labels) and all(isinstance(name, str) for name in by):
+        raise OptionError(
+            f"groups are one column or one label per row; for groups by {list_rows(by)} together add a column of both "
+            "to the data."
+        )
     labels = columns.by_row(by, "the groups")
     codes, found = pd.factorize(labels, sort=True)
-    refuse_missing("the groups", codes < 0, columns.labels)
+    refuse_missing("the group", codes < 0, columns.labels)
     indicators = (codes[:, None] == np.arange(len(found))).astype(np.float64)
     return str(getattr(by, "name", None) or "group"), indicators, [f"[{level}]" for level in found]
 

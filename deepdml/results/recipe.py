@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from deepdml.errors import OptionError
 from deepdml.estimands import Estimand, Overlap
 from deepdml.families import Family
 from deepdml.learn.architecture import Conv
@@ -214,6 +215,8 @@ class Recorded:
         # the package runs fits again, so that its layer lies above this one; pyproject.toml names the exception
         from deepdml.replication import write_package
 
+        if exhibits is not None and not isinstance(exhibits, Mapping):
+            raise OptionError(f"exhibits is a {type(exhibits).__name__}; needed is a dict, {{'Table 1': res}}.")
         shown = {"Table 1": self} if exhibits is None else dict(exhibits)
         return write_package(
             folder,

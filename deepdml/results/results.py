@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from statsmodels.base.wrapper import ResultsWrapper
 from statsmodels.stats.contrast import ContrastResults, WaldTestResults
 
-from deepdml.errors import OptionError
+from deepdml.errors import OptionError, refuse_no_number, unknown_option
 from deepdml.estimands import Estimand
 from deepdml.inference import sup_t
 from deepdml.results import pairwise, storage
@@ -26,6 +26,7 @@ from deepdml.results.inferences import Inferences
 from deepdml.results.leakage import leakage_path
 from deepdml.results.linear import LinearTests, model_info, restrictions
 from deepdml.results.prediction import predict
+from deepdml.results.projection import positions
 from deepdml.results.summary import Summary, summarize
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class Results(Figures, Inferences, MarginalEffects, ResultsWrapper):  # type: ig
     def conf_int(
         self,
         alpha: float = 0.05,
-        cols: list[str] | list[int] | None = None,
+        cols: str | list[str] | list[int] | None = None,
         *,
         joint: bool = False,
         seed: int = 0,
@@ -132,9 +133,7 @@ class Results(Figures, Inferences, MarginalEffects, ResultsWrapper):  # type: ig
             reach = sup_t(self._estimates.covariance.matrix, alpha, seed, df) * np.asarray(self._results.bse)
             intervals = np.column_stack([self._results.params - reach, self._results.params + reach])
         frame = pd.DataFrame(intervals, index=list(self._estimates.labels))
-        if cols is None:
-            return frame
-        return frame.loc[cols] if all(isinstance(c, str) for c in cols) else frame.iloc[cols]
+        return frame if cols is None else frame.iloc[positions(self._estimates.labels, cols)]
 
     def cov_params(
         self, r_matrix: Any = None, column: Any = None, scale: float | None = None, cov_p: Any = None, other: Any = None
@@ -143,6 +142,9 @@ class Results(Figures, Inferences, MarginalEffects, ResultsWrapper):  # type: ig
 
         The arguments are those of statsmodels; `scale` has no effect: there is no error variance to scale.
         """
+        if column is not None:
+            chosen = positions(self._estimates.labels, [column] if np.ndim(column) == 0 else list(column))
+            column = chosen[0] if np.ndim(column) == 0 else np.array(chosen)
         matrix = self._results.cov_params(r_matrix=r_matrix, column=column, scale=scale, cov_p=cov_p, other=other)
         return self._results.model.data.wrap_output(matrix, "cov") if r_matrix is None and column is None else matrix
 
@@ -163,6 +165,8 @@ class Results(Figures, Inferences, MarginalEffects, ResultsWrapper):  # type: ig
             One minus the level of the intervals.
         """
         _check_alpha(alpha)
+        if xname is not None and len(xname) != len(self._estimates.labels):
+            raise OptionError(f"xname is {xname!r}; it must be a list of {len(self._estimates.labels)} names.")
         return summarize(self._results, self._fit, self._estimates, self._estimand.name, yname, xname, title, alpha)
 
     # Tests
@@ -198,6 +202,11 @@ class Results(Figures, Inferences, MarginalEffects, ResultsWrapper):  # type: ig
         scalar: bool = True,
     ) -> WaldTestResults:
         """Return a joint test for each term of the formula; arguments as in statsmodels."""
+        coefficients = _are_coefficients(self._fit, self._estimates)
+        terms = list(self._fit.term_columns) if coefficients else list(self._estimates.labels)
+        for name in combine_terms or []:
+            if not any(name in term for term in terms):
+                raise unknown_option("term in combine_terms", name, terms)
         return self._results.wald_test_terms(
             skip_single=skip_single, extra_constraints=extra_constraints, combine_terms=combine_terms, scalar=scalar
         )
@@ -408,5 +417,6 @@ def _are_coefficients(fit: Fit, estimates: Estimates) -> bool:
 
 
 def _check_alpha(alpha: float) -> None:
+    refuse_no_number("alpha", alpha, "a number between 0 and 1, 0.05 for 95 % intervals")
     if not 0 < alpha < 1:
         raise OptionError(f"alpha is {alpha!r}; it must be between 0 and 1, 0.05 for 95 % intervals.")

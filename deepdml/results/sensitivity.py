@@ -18,7 +18,7 @@ from scipy import optimize, stats
 from statsmodels.iolib.table import SimpleTable
 from statsmodels.iolib.tableformatting import fmt_params
 
-from deepdml.errors import DataError, OptionError
+from deepdml.errors import DataError, OptionError, refuse_no_number
 from deepdml.estimands import AverageCoefficient, AverageMarginalEffect, Contrast, DoseResponse, Estimand, Stack
 from deepdml.inference import weighted_mean
 from deepdml.results.columns import UserColumns
@@ -306,12 +306,12 @@ def _refuse_other_fit(fit: Fit, labels: tuple[str, ...], name: str, other: Effec
 
 def check_scenario(cf_y: float, cf_d: float, rho: float, null: float, alpha: float) -> None:
     """Raise OptionError for a strength outside [0, 1), a correlation outside [-1, 1], or a level outside (0, 1)."""
+    for name, value in (("cf_y", cf_y), ("cf_d", cf_d), ("rho", rho), ("null", null), ("alpha", alpha)):
+        refuse_no_number(name, value, "one finite number")
     for name, value in (("cf_y", cf_y), ("cf_d", cf_d)):
         if not 0 <= value < 1:
             raise OptionError(f"{name}={value!r}; it is a share of at least 0 and below 1.")
     if not -1 <= rho <= 1:
         raise OptionError(f"rho={rho!r} is not a correlation between -1 and 1.")
-    if not np.isfinite(null):
-        raise OptionError(f"null={null!r} is not a finite number.")
     if not 0 < alpha < 1:
         raise OptionError(f"alpha={alpha!r}; it must be between 0 and 1, 0.05 for 95 % bounds.")

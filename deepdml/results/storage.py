@@ -22,7 +22,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from deepdml.errors import DeepDMLError, ResultsFileError
+from deepdml.errors import DeepDMLError, ResultsFileError, refuse_lost_folder
 from deepdml.estimands import Estimand, from_dict
 from deepdml.families import registered
 from deepdml.inference import CovarianceResult, Serial, Space
@@ -124,12 +124,13 @@ def save(target: Path | IO[bytes], parts: Parts) -> None:
     Raises
     ------
     OptionError
-        For several fits together, which `joint` makes again from those saved.
+        For several fits together, which `joint` makes again from those saved, and a folder that does not exist.
     """
     parts.fit.need_one("a saved file")
     if hasattr(target, "write"):
         _write(target, parts)
         return
+    refuse_lost_folder(target)
     path = FilePath(target)
     partial = path.with_name(path.name + ".part")
     try:

@@ -107,7 +107,8 @@ class TestProjection:
             (lambda r: r.gate([1, 2]), DataError, "one value for each of the 400 rows"),
             (lambda r: r.gate(pd.Series([None, 1] * 200)), DataError, "missing or infinite in 200 row"),
             (lambda r: r.blp("x0 | x1"), FormulaError, "has a '~' or a bar"),
-            (lambda r: r.blp(""), FormulaError, "a formula is a string"),
+            (lambda r: r.blp(""), FormulaError, "a formula is a string .* not an empty one"),
+            (lambda r: r.blp(["x0", "x1"]), FormulaError, "a formula is a string .* not a list"),
             (lambda r: r.blp("x0 + I(2 * x0)"), OptionError, "collinear"),
             (lambda r: r.blp("x0", of="tt"), OptionError, "there is no estimate 'tt'"),
             (lambda r: r.test_heterogeneity("1"), OptionError, "nothing but an intercept"),
@@ -121,7 +122,7 @@ class TestProjection:
             ),
             (lambda r: r.gate("region").gate("region"), OptionError, "not a plain average"),
         ],
-        ids=range(18),
+        ids=range(19),
     )
     def test_refusals(self, draw, call, error, message):
         with pytest.raises(error, match=message):

@@ -246,7 +246,7 @@ def test_summary(plain: Results) -> None:
         ({"cf_d": -0.1}, "cf_d=-0.1"),
         ({"rho": 1.5}, "rho=1.5"),
         ({"alpha": 0.0}, "alpha=0.0"),
-        ({"null": float("nan")}, "null=nan"),
+        ({"null": float("nan")}, "null is nan; it must be one finite number"),
     ],
 )
 def test_scenarios_out_of_range(plain: Results, arguments: dict[str, float], message: str) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from deepdml.errors import DataError, OptionError, OverlapWarning
+from deepdml.errors import DataError, DeepDMLError, OptionError, OverlapWarning
 from deepdml.families import Gaussian
 from deepdml.learn.influence import Influence
 from deepdml.results import Results, make_results
@@ -268,7 +268,7 @@ def test_psi_that_is_not_finite_names_the_rows(build: Callable[..., Any]) -> Non
     known = build(dropped=10)
     score = known.influence.score.copy()
     score[[3, 5]] = np.nan
-    with pytest.raises(DataError, match="psi is not finite in 2 row\\(s\\): 13, 15"):
+    with pytest.raises(DataError, match="psi of the average coefficient is not finite in 2 row\\(s\\): 13, 15"):
         replace(known, influence=replace(known.influence, score=score)).results()
 
 
@@ -283,3 +283,55 @@ def test_shapes_are_checked(build: Callable[..., Any]) -> None:
 def test_unknown_cov_kwds(build: Callable[..., Any]) -> None:
     with pytest.raises(OptionError, match="Did you mean 'groups'"):
         build().results(cov_kwds={"group": np.zeros(400)})
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda r: r.conf_int("0.05"), "alpha is '0.05'; it must be a number between 0 and 1"),
+        (lambda r: r.conf_int(cols=["tt"]), "there is no estimate 'tt'.*Did you mean 't'"),
+        (lambda r: r.conf_int(cols=[7]), "cols has 7; needed are names or positions of 'Intercept', 't'"),
+        (lambda r: r.cov_params(column="tt"), "there is no estimate 'tt'"),
+        (lambda r: r.adjust_pvalues(cols="tt"), "there is no estimate 'tt'"),
+        (lambda r: r.summary(xname=["a"]), r"xname is \['a'\]; it must be a list of 2 names"),
+        (
+            lambda r: r.t_test(1),
+            r"shape \(\) does not fit; needed is a number for each of the 2 coefficients, Intercept, t",
+        ),
+        (lambda r: r.wald_test([1, 2, 3]), r"a hypothesis of shape \(3,\) does not fit"),
+        (lambda r: r.f_test((np.eye(3), 0)), r"a hypothesis of shape \(3, 3\) does not fit"),
+        (
+            lambda r: r.wald_test_terms(combine_terms=["arm"]),
+            "unknown term in combine_terms 'arm'; allowed are Intercept, t",
+        ),
+        (lambda r: r.policy("t"), "cost is 't'; it must be one number.* which effect is said by of="),
+        (lambda r: r.policy(np.nan), "cost is nan"),
+        (lambda r: r.policy(np.ones(400)), "cost is a ndarray; it must be one number"),
+        (lambda r: r.rank_curve("t"), "shares='t'; a list of numbers is needed"),
+        (lambda r: r.trimming("optimal"), r"rules='optimal'; needed is a list of dd.Overlap"),
+        (lambda r: r.sensitivity("t"), "cf_y is 't'; it must be one finite number"),
+        (lambda r: r.sensitivity(benchmark="x0"), "benchmark 'covariates' is a str; needed are Results"),
+        (lambda r: r.gate(["region", "year"]), "for groups by region, year together add a column of both"),
+        (lambda r: r.save("nowhere/fit.deepdml"), "'nowhere/fit.deepdml' cannot be written: there is no folder"),
+        (lambda r: r.report("nowhere/page.html"), "'nowhere/page.html' cannot be written: there is no folder"),
+        (lambda r: r.replication_package("package", exhibits=[r]), "exhibits is a list; needed is a dict"),
+        (
+            lambda r: r.estimate(lambda x, t, theta: (theta[..., 0] - 99.0).sqrt()),
+            "Unless it is a function that has no value",
+        ),
+    ],
+)
+def test_arguments_that_cannot_be_meant(results: Results, call: Callable[[Results], Any], message: str) -> None:
+    with pytest.raises(DeepDMLError, match=message):
+        call(results)
+
+
+def test_one_name_is_as_good_as_a_list(results: Results) -> None:
+    pd.testing.assert_frame_equal(results.conf_int(cols="t"), results.conf_int(cols=["t"]))
+    pd.testing.assert_frame_equal(results.adjust_pvalues(cols="t"), results.adjust_pvalues(cols=["t"]))
+    assert results.cov_params(column="t") == results.cov_params(column=1) == results.bse["t"] ** 2
+
+
+def test_nothing_private_is_suggested(results: Results) -> None:
+    with pytest.raises(AttributeError, match=r"'get_prediction'\. Did you mean 'predict'\?$"):
+        results.get_prediction()

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence, ValuesView
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from deepdml.errors import OptionError, unknown_option
+from deepdml.errors import OptionError, refuse_lost_folder, unknown_option
 from deepdml.results.tables.layout import Panel, Table, Type
 from deepdml.results.tables.reading import Column, read
 from deepdml.results.tables.rows import Numbers, Statistics, check_labels, coefficient_rows, select, statistic_rows
@@ -165,8 +165,7 @@ def _type(type: Type | None, path: Path | None) -> Type | None:
 def _check_file(path: Path, overwrite: bool) -> None:
     if path.exists() and not overwrite:
         raise OptionError(f"file {str(path)!r} exists; choose another name, or replace it with overwrite=True.")
-    if not path.parent.is_dir():
-        raise OptionError(f"file {str(path)!r} cannot be written: there is no folder {str(path.parent)!r}.")
+    refuse_lost_folder(path)
 
 
 def _write(rendered: Any, path: Path) -> None:
