@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -38,28 +39,22 @@ Chernozhukov et al., "Double/debiased machine learning", The Econometrics Journa
 """
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path)
-
-
-def _read_parquet(path: Path) -> pd.DataFrame:
-    return pd.read_parquet(path)
-
-
-def _read_feather(path: Path) -> pd.DataFrame:
-    return pd.read_feather(path)
-
-
-def _read_stata(path: Path) -> pd.DataFrame:
-    return pd.read_stata(path)
-
-
 READERS: Mapping[str, Callable[[Path], pd.DataFrame]] = {
-    ".csv": _read_csv,
-    ".parquet": _read_parquet,
-    ".dta": _read_stata,
-    ".feather": _read_feather,
+    ".csv": lambda path: pd.read_csv(path),
+    ".parquet": lambda path: pd.read_parquet(path),
+    ".dta": lambda path: pd.read_stata(path),
+    ".feather": lambda path: pd.read_feather(path),
 }
+
+# options that messages name as Python does
+_FLAGS = (
+    (r"cov_kwds=\{'groups': \.\.\.\}", "--cluster"),
+    (r"cov_kwds=\{'(\w+)': \.\.\.\}", r"--\1"),
+    (r"cov_kwds has groups", "--cluster was given"),
+    (r"cov_kwds has (\w+)", r"--\1 was given"),
+    (r"cov_type=('[^']*')", r"--cov-type \1"),
+    (r"\boverwrite=True\b", "--overwrite"),
+)
 
 
 def _table_markdown(results: Results) -> str:
@@ -131,6 +126,9 @@ def read_data(path: Path) -> pd.DataFrame:
         raise DataError(f"{path.name!r} cannot be read as {path.suffix}: {error}") from error
     if data.empty:
         raise DataError(f"{path.name!r} has no rows.")
+    other = next((mark for mark in (";", "\t") if mark in str(data.columns[0])), None)
+    if len(data.columns) == 1 and other:
+        raise DataError(f"{path.name!r} separates columns by {other!r}; write it with commas.")
     return data
 
 
@@ -191,7 +189,10 @@ def _one_line_messages() -> Iterator[None]:
         try:
             yield
         except DeepDMLError as error:
-            raise click.ClickException(" ".join(str(error).split())) from error
+            message = " ".join(str(error).split())
+            for written, flag in _FLAGS:
+                message = re.sub(written, flag, message)
+            raise click.ClickException(message) from error
 
 
 def _check_target(option: str, path: Path | None, overwrite: bool) -> None:

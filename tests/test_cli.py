@@ -153,7 +153,10 @@ def test_clusters_are_one_series_or_a_frame(data: pd.DataFrame) -> None:
         ("data.csv", ["--save", "fit.deepdml"], "replace it with --overwrite"),
         ("data.csv", ["--time", "frim"], "Did you mean 'firm'"),
         ("data.csv", ["--coordinates", "x_0", "lon"], "'lon' is not a column"),
-        ("data.csv", ["--cov-type", "HAC"], "needs time"),
+        # in the words of the command line, not of Python
+        ("data.csv", ["--cov-type", "HAC"], "--cov-type 'HAC' needs time, in --time: the period"),
+        ("data.csv", ["--cov-type", "cluster"], "needs groups, in --cluster: cluster labels"),
+        ("data.csv", ["--cov-type", "HC1", "--cluster", "firm"], "--cluster was given, but --cov-type 'HC1' does not"),
         ("data.csv", ["--cov-type", "HC2"], "unknown cov_type 'HC2'"),
         ("data.csv", ["--cutoff", "2"], "does not use it; 'conley' do"),
     ],
@@ -184,6 +187,12 @@ def test_damaged_files_are_refused_in_one_line(tmp_path: Path, suffix: str, cont
     path = tmp_path / f"data{suffix}"
     path.write_bytes(content)
     assert f"cannot be read as {suffix}" in one_line(run("fit", FORMULA, path))
+
+
+@pytest.mark.parametrize(("mark", "shown"), [(";", "';'"), ("\t", r"'\t'")])
+def test_a_file_with_other_separators_is_refused(data: pd.DataFrame, tmp_path: Path, mark: str, shown: str) -> None:
+    data.to_csv(tmp_path / "data.csv", index=False, sep=mark)
+    assert f"'data.csv' separates columns by {shown}" in one_line(run("fit", FORMULA, tmp_path / "data.csv"))
 
 
 def test_a_file_without_rows_is_refused(tmp_path: Path) -> None:

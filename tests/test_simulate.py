@@ -377,7 +377,10 @@ def test_overdispersed_counts_have_the_variance_they_promise() -> None:
     ("call", "message"),
     [
         (lambda: simulate.smooth(n=10, family="logti"), "logit"),
-        (lambda: simulate.wages(n=0), "at least one row"),
+        (lambda: simulate.wages(n=0), "n is 0; a design needs a whole number of rows, at least one"),
+        (lambda: simulate.wages(n=1e3), "n is 1000.0; a design needs a whole number"),
+        (lambda: simulate.wages(n="many"), "n is 'many'"),
+        (lambda: simulate.wages(n=10, seed="one"), "seed='one' is not a whole number"),
         (lambda: simulate.farrell_liang_misra_2021(d=30), "d = 20 or d = 100"),
         (lambda: simulate.binary(n=10, family="logti"), "logit"),
         (lambda: simulate.smooth(n=10, dispersion=0.5), "positive for poisson"),

@@ -57,7 +57,7 @@ class Store:
     Parameters
     ----------
     folder : Path
-        Of this model and these settings; made when first written to.
+        Of this model and these settings; made by `prepare`.
     card : Card
         Of the encoder that reads and writes.
     """
@@ -79,9 +79,26 @@ class Store:
                 found[key] = row
         return found
 
+    def prepare(self) -> None:
+        """Make the folder, so that what is encoded for an hour is not lost for want of one.
+
+        Raises
+        ------
+        OptionError
+            If nothing can be written there.
+        """
+        reason = "it must not be written to"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = str(error)
+        if not (self.folder.is_dir() and os.access(self.folder, os.W_OK)):
+            raise OptionError(
+                f"the cache {str(self.folder)!r} cannot be used ({reason}); pass another folder, or cache=False."
+            )
+
     def write(self, keys: Sequence[bytes], values: Float) -> None:
         """Add a shard."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         header = {"format": _FORMAT, "model": self.card.model, "revision": self.card.revision}
         arrays: dict[str, NDArray[Any]] = {
             "keys": np.frombuffer(b"".join(keys), np.uint8).reshape(-1, KEY_BYTES),

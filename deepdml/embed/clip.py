@@ -19,6 +19,7 @@ from deepdml.embed.encoding import (
     library,
     loading,
     need,
+    place_of,
     run_module,
     to_frame,
 )
@@ -106,9 +107,10 @@ def _open_clip(
 
 
 def _load(clip: Any, kind: str, model: str, weights: str, run: Run, device: str | None) -> Encode:
+    place = str(place_of(device))
     with loading(model):
         try:
-            net, _, prepare = clip.create_model_and_transforms(model, pretrained=weights, device=device or "cpu")
+            net, _, prepare = clip.create_model_and_transforms(model, pretrained=weights, device=place)
         except RuntimeError as error:
             raise OptionError(f"the weights {weights!r} cannot be loaded into {model!r}: {error}") from error
     if kind == "image":

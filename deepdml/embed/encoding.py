@@ -111,6 +111,8 @@ def _encode(missing: dict[bytes, Any], encoder: Encoder, store: Store | None, ru
     if encoder.size is not None:
         size = encoder.size
         order.sort(key=lambda key: size(missing[key]), reverse=True)
+    if store is not None:
+        store.prepare()
     encode, done, written = encoder.load(), list[Float](), 0
     step = run.batch_size * _BATCHES_PER_CALL
     wanted = sys.stderr.isatty() and run.progress is not False
@@ -239,8 +241,7 @@ def run_module(model: Any, run: Run, device: str | None, prepare: Callable[[list
         return lambda items: np.concatenate(
             [rows_of(model(batch), len(batch), "the model") for batch in _batches(items, run.batch_size)]
         )
-    torch = _torch()
-    place = torch.device(device or "cpu")
+    torch, place = _torch(), place_of(device)
     module = model.to(place).eval()
 
     def encode(items: list[Any]) -> Float:
@@ -256,6 +257,23 @@ def run_module(model: Any, run: Run, device: str | None, prepare: Callable[[list
 
 def _batches(items: list[Any], size: int) -> Iterator[list[Any]]:
     return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def place_of(device: str | None) -> Any:
+    """Return a device of torch, the CPU by default.
+
+    Raises
+    ------
+    OptionError
+        For one that does not exist or is not here.
+    """
+    torch = _torch()
+    try:
+        place = torch.device(device or "cpu")
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError) as error:  # the latter where torch is built without it
+        raise OptionError(f"device={device!r} cannot be used here: {error}. Use device='cpu'.") from error
+    return place
 
 
 def _torch() -> Any:

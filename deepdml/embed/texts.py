@@ -26,6 +26,7 @@ from deepdml.embed.encoding import (
     loading,
     need,
     own_encoder,
+    place_of,
     row_labels,
     run_module,
     to_frame,
@@ -218,6 +219,8 @@ def _licence_in(readme: Path) -> str:
 
 def _sentence_transformer(weights: _Weights, run: Run, device: str | None) -> Encode:
     transformers = need("sentence_transformers", "text")
+    if device is not None:
+        place_of(device)
     with loading(weights.place):
         model = transformers.SentenceTransformer(weights.place, revision=weights.commit, device=device)
     return lambda texts: model.encode(texts, batch_size=run.batch_size, show_progress_bar=False, convert_to_numpy=True)

@@ -160,8 +160,10 @@ def oracle_psi(family: str, y: Float, rows: Float, theta: Float, nodes: Float, w
 
 def generator(n: int, seed: int | None) -> np.random.Generator:
     """Return the generator of a draw of n rows."""
-    if n < 1:
-        raise OptionError(f"n is {n}; a design needs at least one row.")
+    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+        raise OptionError(f"n is {n!r}; a design needs a whole number of rows, at least one.")
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0):
+        raise OptionError(f"seed={seed!r} is not a whole number of at least 0.")
     return np.random.default_rng(seed)
 
 

@@ -47,6 +47,19 @@ def test_folder_none_and_false(letters, tmp_path):
         run(letters, cache=tmp_path / "file")
 
 
+def test_a_folder_that_cannot_be_is_refused_before_anything_is_encoded(letters, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OptionError, match=r"cannot be used .*pass another folder, or cache=False"):
+        run(letters, cache=tmp_path / "file" / "below")
+    assert not letters.asked
+
+
+def test_a_device_that_does_not_exist(letters):
+    torch = pytest.importorskip("torch")
+    with pytest.raises(OptionError, match=r"device='gpu' cannot be used here: .* Use device='cpu'"):
+        dd.embed.text(NOTES, model=torch.nn.Identity(), name="nothing", device="gpu", cache=False)
+
+
 def test_another_revision_is_refused(letters):
     run(letters)
     with pytest.raises(DataError, match=r"revision '1' of letters, and this is revision '2'"):

@@ -221,6 +221,8 @@ def _flat(models: Any) -> list[Any]:
 
 
 def _listed(text: str | Sequence[str]) -> list[str]:
+    if not isinstance(text, str | Sequence):
+        raise OptionError(f"{text!r} is neither a text nor a list of texts.")
     return [text] if isinstance(text, str) else list(text)
 
 

@@ -99,6 +99,8 @@ def check_labels(columns: Iterable[Column], labels: Mapping[str, str]) -> list[s
     OptionError
         If two coefficients of one fit would stand in the same row, or a label is another coefficient's name.
     """
+    if not isinstance(labels, Mapping):
+        raise OptionError(f"labels is a {type(labels).__name__}; needed is a dict, {{'treat': 'Training'}}.")
     found: dict[str, None] = {}
     for column in columns:
         rows: dict[str, str] = {}

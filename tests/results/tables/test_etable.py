@@ -258,6 +258,8 @@ def test_labels_that_clash_are_refused(arm_results: Results, results: Results) -
         ({"drop": ["t", "Intercept"]}, "leaves no coefficient"),
         ({"headers": ["a", "b"]}, "one text for each of the 1 columns"),
         ({"headers": "a"}, "one text for each"),
+        ({"labels": ["a"]}, "labels is a list; needed is a dict"),
+        ({"notes": 3}, "3 is neither a text nor a list of texts"),
         ({"stars": (0.1, 0.1)}, "different levels"),
         ({"stars": (5, 1)}, "between 0 and 1"),
         ({"digits": -1}, "digits=-1"),
