@@ -157,7 +157,7 @@ class Inferences(Recorded):
         method : str
             One of statsmodels' multipletests ("bonferroni", "holm", "hommel", "fdr_bh", ...), or "romano-wolf", a
             step-down by the draws of a bootstrap, which uses the correlation of the estimates.
-        cols : list of str, optional
+        cols : str or list of str, optional
             The estimates that are tested together, such as all but the intercept; by default all.
         draws : Bootstrap, optional
             For "romano-wolf"; by default ``bootstrap()``.

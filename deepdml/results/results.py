@@ -118,7 +118,7 @@ class Results(Figures, Inferences, MarginalEffects, ResultsWrapper):  # type: ig
         ----------
         alpha : float
             Between 0 and 1.
-        cols : list of names or positions, optional
+        cols : name, or list of names or positions, optional
             Only these coefficients.
         joint : bool
             Whether the intervals cover all estimates at once: a uniform band, by simulated quantiles of the largest z
