@@ -69,7 +69,7 @@ def test_arguments(results: Results) -> None:
     text = str(results.summary(yname="log wage", xname=["const", "arm"], title="Table 1", alpha=0.1))
     for part in ("log wage", "const", "arm", "Table 1", "[0.05", "0.95]"):
         assert part in text
-    with pytest.raises(ValueError, match="do not have the same length"):
+    with pytest.raises(ValueError, match="it must be a list of 2 names"):
         results.summary(xname=["only one"])
 
 
