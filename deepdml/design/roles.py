@@ -42,7 +42,7 @@ class Groups:
 
 
 def read_weights(weights: Any, table: Table) -> Float | None:
-    """Return weights by position, shape (n,), NaN where missing.
+    """Return weights of the table's rows, shape (n,), NaN where missing; see `in_order`.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def read_weights(weights: Any, table: Table) -> Float | None:
 
 
 def read_groups(groups: Any, table: Table) -> Groups | None:
-    """Return the cluster dimensions, from column names or from values by position.
+    """Return the cluster dimensions, from column names or from values; see `in_order`.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def _named_groups(groups: Any, table: Table) -> dict[str, Column]:
         if len(groups) != table.n or all(name in table for name in groups):
             return {name: _column_or_array("groups", name, table) for name in groups}
     elif hasattr(groups, "columns") or isinstance(groups, dict):
-        frame = open_table(groups)
+        frame = open_table(in_order(groups, table.labels))
         _check_length("groups", frame.n, table)
         frame.require(frame.names)
         return {name: frame.column(name) for name in frame.names}
@@ -109,7 +109,19 @@ def _column_or_array(role: str, value: Any, table: Table) -> Column:
     if not hasattr(value, "__len__") or getattr(value, "shape", None) == ():
         raise DataError(f"{role}={value!r} is neither a column name nor an array with one entry per row.")
     _check_length(role, len(value), table)
-    return canonical(role, from_any(role, value), table.labels)
+    return canonical(role, from_any(role, in_order(value, table.labels)), table.labels)
+
+
+def in_order(values: Any, labels: NDArray[Any]) -> Any:
+    """Return a Series or DataFrame of pandas in the order of index labels (n,), if it has them all in another one.
+
+    Anything else, and an index with other labels or with the same one twice, is taken by position.
+    """
+    if not isinstance(values, pd.Series | pd.DataFrame):
+        return values
+    index, wanted = values.index, pd.Index(labels)
+    matches = index.is_unique and wanted.is_unique and wanted.isin(index).all()
+    return values.loc[wanted] if matches and not index.equals(wanted) else values
 
 
 def _check_length(role: str, length: int, table: Table) -> None:

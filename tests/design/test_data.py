@@ -325,6 +325,23 @@ def test_missing_categories(frame, column, formula, hole):
     assert d.rows.size == N - 2
 
 
+def test_groups_and_weights_of_pandas_follow_the_labels_of_the_rows(frame):
+    shuffled = frame.sample(frac=1.0, random_state=1)
+    assert not shuffled.index.equals(frame.index)
+    expected = build_data("y ~ t | age", frame, weights="w", groups="firm")
+    for groups in (shuffled["firm"], shuffled[["firm"]]):
+        d = build_data("y ~ t | age", frame, weights=shuffled["w"], groups=groups)
+        np.testing.assert_array_equal(d.weights, expected.weights)
+        np.testing.assert_array_equal(d.groups, expected.groups)
+
+
+@pytest.mark.parametrize("labels", ["other", "twice"])
+def test_groups_whose_labels_say_nothing_are_taken_by_position(frame, labels):
+    firms = frame["firm"].iloc[::-1].set_axis([f"firm{i}" for i in range(N)] if labels == "other" else ["row0"] * N)
+    d = build_data("y ~ t | age", frame, groups=firms)
+    np.testing.assert_array_equal(d.groups[:, 0], np.arange(N) % 10)  # codes are in order of appearance
+
+
 def test_missing_groups_and_dates(frame):
     frame.loc["row1", "firm"] = None
     frame.loc["row2", "date"] = pd.NaT
