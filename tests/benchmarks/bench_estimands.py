@@ -15,7 +15,7 @@ if __name__ == "__main__":  # the parallelism is over draws; workers inherit thi
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import click
@@ -41,17 +41,27 @@ Float = np.ndarray
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows of the population: treatment, true coefficients, covariates, and the mean of y at any treatment.
-
-    `shape` is the last entry of theta where the family has one, the shape of a duration.
-    """
+    """Rows of the population: treatment, true theta (n, d), covariates, and the mean of y at any linear predictor."""
 
     t: Float
-    alpha: Float
-    beta: Float
-    shape: Float | None
+    theta: Float
     x: Float
     mean: Callable[[Float], Float]
+
+    @property
+    def alpha(self) -> Float:
+        """The intercept."""
+        return self.theta[:, 0]
+
+    @property
+    def beta(self) -> Float:
+        """The coefficient of the treatment, or of the first of several."""
+        return self.theta[:, 1]
+
+    @property
+    def last(self) -> Float:
+        """The log shape of a duration, the coefficient of the second treatment."""
+        return self.theta[:, -1]
 
     def at(self, t: Float | float) -> Float:
         """Return E[y | t, x] with every row's treatment set to t."""
@@ -59,7 +69,7 @@ class Rows:
 
     def law(self, t: Float | float) -> Any:
         """Return the law of a duration with every row's treatment set to t."""
-        return stats.weibull_min(np.exp(self.shape), scale=np.exp(self.alpha + self.beta * t))
+        return stats.weibull_min(np.exp(self.last), scale=np.exp(self.alpha + self.beta * t))
 
 
 Means = Callable[[Rows], tuple[Float, ...]]
@@ -72,16 +82,19 @@ class Case:
     Parameters
     ----------
     ask : callable
-        Takes Results, returns Results whose last estimate is meant.
+        Takes Results, returns Results.
     means : callable
         What is averaged over the population.
     combine : callable
         Takes the averages, returns the truth.
+    place : int
+        Which of the estimates is meant.
     """
 
     ask: Callable[[Any], Any]
     means: Means
     combine: Callable[..., float] = lambda mean: mean
+    place: int = -1
 
 
 def _logit_slope(rows: Rows) -> Float:
@@ -185,10 +198,50 @@ DURATIONS: dict[str, Case] = {
     ),
     "variance of durations": Case(lambda r: r.estimate(dd.ConditionalVariance()), lambda p: (p.law(p.t).var(),)),
 }
+PRICES = np.linspace(-2.0, 2.0, 81)
+
+
+def _optimum(*demand: float) -> float:
+    """Return the price of the largest profit, by a parabola through the best of a fine grid and its neighbours."""
+    profit = (PRICES + 3.0) * np.array(demand)
+    best = int(profit.argmax())
+    below, top, above = profit[best - 1 : best + 2]
+    return float(PRICES[best] + 0.5 * (PRICES[1] - PRICES[0]) * (below - above) / (below - 2 * top + above))
+
+
+DEMAND: dict[str, Case] = {
+    "optimal price": Case(
+        lambda r: r.estimate(dd.OptimalPrice("t", -2.0, 2.0, cost=-3.0)),
+        lambda p: tuple(p.at(price) for price in PRICES),
+        _optimum,
+        place=0,
+    ),
+    "profit at the optimal price": Case(
+        lambda r: r.estimate(dd.OptimalPrice("t", -2.0, 2.0, cost=-3.0)),
+        lambda p: tuple(p.at(price) for price in PRICES),
+        lambda *demand: float(np.max((PRICES + 3.0) * np.array(demand))),
+    ),
+}
+TWO: dict[str, Case] = {
+    "average coefficient, of two": Case(lambda r: r.estimate(dd.AverageCoefficient()), lambda p: (p.last,)),
+    "willingness to pay": Case(
+        lambda r: r.estimate(dd.WillingnessToPay("ads", "price")), lambda p: (p.last, p.beta), lambda a, b: -a / b
+    ),
+}
+
+
+def demand(n: int, seed: int, family: str) -> simulate.Simulated:
+    """Return a draw of `simulate.smooth` whose treatment is a price: the negative of the dose."""
+    drawn = simulate.smooth(n=n, seed=seed, family=family)
+    return replace(drawn, data=drawn.data.assign(t=-drawn.data["t"]), theta=drawn.theta * [1.0, -1.0])
+
+
 DESIGNS: dict[str, tuple[Callable[..., simulate.Simulated], str, dict[str, Case]]] = {
     "binary": (simulate.binary, "logit", BINARY),
     "smooth": (simulate.smooth, "poisson", CONTINUOUS),
     "outcome": (simulate.outcome, "weibull", DURATIONS),
+    "demand": (demand, "logit", DEMAND),
+    "two_treatments": (simulate.two_treatments, "logit", TWO),
 }
 MEANS: dict[str, Callable[[Float], Float]] = {"logit": special.expit, "poisson": np.exp}
 
@@ -204,11 +257,16 @@ def population(name: str) -> Iterator[Rows]:
     for k in range(POPULATION // CHUNK):
         if family == "weibull":  # without the oracle, whose quadrature takes minutes at this size
             rows = rows_of_outcome(np.random.default_rng(1_000_000 + k), CHUNK, LAWS[family])
-            yield Rows(rows.arms.rows[:, 1], *rows.theta.T, rows.x, np.exp)
+            yield Rows(rows.arms.rows[:, 1], rows.theta, rows.x, np.exp)
+            continue
+        if name == "two_treatments":  # nor here; its coefficients as the docstring has them
+            x = np.random.default_rng(1_000_000 + k).standard_normal((CHUNK, 10))
+            theta = np.column_stack([0 * x[:, 0], 0.4 * np.tanh(x[:, 1]) - 0.7, 0.3 * np.cos(x[:, 0]) + 0.4])
+            yield Rows(x[:, 0], theta, x, special.expit)
             continue
         drawn = design(n=CHUNK, seed=1_000_000 + k, family=family)
         x = drawn.data.filter(like="x_").to_numpy(float)
-        yield Rows(drawn.data["t"].to_numpy(float), *drawn.theta.T, None, x, MEANS[family])
+        yield Rows(drawn.data["t"].to_numpy(float), drawn.theta, x, MEANS[family])
 
 
 def truths(name: str) -> dict[str, float]:
@@ -231,7 +289,8 @@ def measure(name: str, draw: int) -> list[dict[str, Any]]:
     found = []
     for label, case in cases.items():
         asked = case.ask(results)
-        found.append({"estimand": label, "draw": draw, "estimate": asked.params.iloc[-1], "se": asked.bse.iloc[-1]})
+        estimate, se = asked.params.iloc[case.place], asked.bse.iloc[case.place]
+        found.append({"estimand": label, "draw": draw, "estimate": estimate, "se": se})
     return found
 
 
@@ -256,8 +315,10 @@ def page(rows: pd.DataFrame, truth: dict[str, float]) -> str:
     return (
         "# Coverage of every estimand\n\n"
         "Measured by `make estimands`: default fits of `simulate.binary(family='logit')`, for a continuous treatment\n"
-        "of `simulate.smooth(family='poisson')`, and for a law with a shape of `simulate.outcome(family='weibull')`,\n"
-        f"n = {N:,}; each draw is fitted once. Truths are means over {POPULATION:,} rows.\n"
+        "of `simulate.smooth(family='poisson')`, for a law with a shape of `simulate.outcome(family='weibull')`, for\n"
+        "prices of `simulate.smooth(family='logit')` with the dose's negative, and for two treatments of\n"
+        f"`simulate.two_treatments(family='logit')`, n = {N:,}; each draw is fitted once.\n"
+        f"Truths are means over {POPULATION:,} rows.\n"
         "`bias / se` is the mean of z, whose own error is one over the root of the draws;\n"
         "coverage is of 95 % intervals, its error that of a method that covers 95 %.\n"
         f"{machine('one for each fit')}\n\n{table(body, head, '.3f')}\n"
