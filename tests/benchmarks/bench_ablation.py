@@ -1,7 +1,7 @@
 """What does each part of the default learner buy? `make ablation` measures it and writes docs/ablation.md.
 
 One fit serves all variants of a draw: candidates are left out of the stack, or a correction is not made, and what
-follows is computed again from the same trained candidates.
+follows is computed again from the same trained candidates. Where jumps were found a second fit looks for none.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
+from unittest import mock
 
 import click
 import numpy as np
@@ -27,6 +28,7 @@ from joblib import Parallel, delayed
 
 from deepdml import DeepDML
 from deepdml.errors import DeepDMLWarning
+from deepdml.learn import nuisances
 from deepdml.learn.crossfit import Repetition, assemble, crossfit
 from deepdml.learn.fitting import N_BLOCKS, draw_plan
 from deepdml.learn.nuisances import Learned, Setting, combine
@@ -36,6 +38,7 @@ from deepdml.learn.stacking import Predictions
 PAGE = ROOT / "docs" / "ablation.md"
 DESIGNS = (
     "wages",
+    "tutorial-wages",
     "citations",
     "latent-factors",
     "digits",
@@ -54,12 +57,13 @@ VARIANTS: dict[str, tuple[str, ...]] = {  # candidates left out
     "as shipped": (),
     "no sieve": ("sieve",),
     "no sparse sieve": ("sparse sieve",),
+    "no screened": ("screened",),
     "no trees": ("trees",),
     "no sine net": ("sine net",),
     "no silu net": ("silu net",),
     "no nets": NETS,
-    "nets alone": ("constant", "linear", "sieve", "sparse sieve", "trees"),
-    "linear alone": ("sieve", "sparse sieve", "trees", *NETS),
+    "nets alone": ("constant", "linear", "sieve", "sparse sieve", "screened", "trees"),
+    "linear alone": ("sieve", "sparse sieve", "screened", "trees", *NETS),
 }
 
 
@@ -71,8 +75,13 @@ def measure(study: Study, replication: int) -> list[dict[str, Any]]:
         warnings.simplefilter("ignore", DeepDMLWarning)
         model = DeepDML(drawn.formula, drawn.data, drawn.family)
         repetition = _fit(model, replication)
+        variants = list(_variants(repetition))
+        if repetition.setting.inputs.jumps is not None:
+            with mock.patch.object(nuisances, "find_jumps", return_value=None):
+                smooth = _fit(model, replication)
+            variants.append(("no jumps", *_psi(smooth, smooth.learned)))
         rows = []
-        for name, psi, theta in _variants(repetition):
+        for name, psi, theta in variants:
             oracle = drawn.oracle_psi[:, 1]
             error = float(psi.std() / len(psi) ** 0.5)
             rows.append(
@@ -100,7 +109,10 @@ def _variants(repetition: Repetition) -> Iterator[tuple[str, np.ndarray, np.ndar
     predictions = [
         [c.predictions(setting.inputs, setting.scheme) for c in part.candidates] for part in repetition.learned
     ]
+    present = {c.name for part in repetition.learned for c in part.candidates}
     for name, without in VARIANTS.items():
+        if without and present.isdisjoint(without):
+            continue
         pairs = zip(repetition.learned, predictions, strict=True)
         yield name, *_psi(repetition, tuple(_combined(setting, part, own, without) for part, own in pairs))
     plain = tuple(replace(part, out=part.stacked.out.double()) for part in repetition.learned)
@@ -142,7 +154,8 @@ def page(rows: pd.DataFrame, draws: int) -> str:
     head = (
         "# What each part of the learner buys\n\n"
         "Measured by `make ablation`: one fit a draw, whose trained candidates serve all variants. The designs are\n"
-        "those of `make coverage`; a column leaves candidates out of the stack, or a correction undone.\n"
+        "those of `make coverage`; a column leaves candidates out of the stack, or a correction undone. A column is\n"
+        "empty where a design has nothing to leave out.\n"
         f"{machine('one a draw')}\n"
     )
     return "\n".join([head, *sections])
