@@ -28,6 +28,10 @@ class MultiIndex(Family):
     closed: ClassVar[bool] = True
     """Whether `hessian` is known in closed form, so that Lambda needs nothing but the law of the treatment."""
 
+    stepwise: ClassVar[bool] = False
+    """Whether Newton's method fits the first index first, from `start_rows`, and then starts the others.
+
+    For indices whose hessian with the first is zero, and that would need many steps from a fit without regressors."""
     automatic: ClassVar[bool] = False
     """Whether score and hessian are left to automatic differentiation of the loss."""
 
@@ -95,6 +99,10 @@ class MultiIndex(Family):
 
     def start(self, y: Array) -> list[float]:
         """Return the r indices of a fit without regressors to outcomes (m,) or (m, c), near enough for Newton."""
+        raise NotImplementedError
+
+    def auxiliary_start(self, y: Array, first: Array) -> list[float]:
+        """Return the other indices of a fit whose `first` (m,) is known; asked of families that start `stepwise`."""
         raise NotImplementedError
 
     def mean_slope(self, eta: Array) -> Array:

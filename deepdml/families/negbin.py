@@ -38,6 +38,7 @@ class NegBin(Counts):
     name = "negbin"
     aliases = ("negativebinomial",)
     auxiliary = ("log(alpha)",)
+    stepwise = True
 
     def loss(self, y: Any, eta: Any) -> Any:
         log_mean, log_alpha = eta[..., 0], eta[..., 1]
@@ -74,6 +75,16 @@ class NegBin(Counts):
         mean = y.mean()
         extra = (((y - mean) ** 2).mean() - mean).clip(0.1 * mean)
         return [log(mean), log(extra / mean**2)]
+
+    def start_rows(self, y: Any) -> Any:
+        return log(y + 0.5)
+
+    def auxiliary_start(self, y: Any, first: Any) -> list[float]:
+        # by moments, each row by its weight in a fit with alpha near one; no mean is above all outcomes
+        mean = exp(first).clip(max=y.max() + 1.0)
+        extra = (((y - mean) ** 2 - mean) / (1.0 + mean)).sum()
+        alpha = extra / (mean**2 / (1.0 + mean)).sum()
+        return [log(alpha.clip(0.1 / mean.mean()))]
 
     def mean(self, eta: Any) -> Any:
         return exp(eta[..., 0])

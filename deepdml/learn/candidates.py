@@ -263,6 +263,11 @@ def _to_common(task: Task, coefficients: Tensor, units: Units) -> Tensor:
     return scaled - shift
 
 
+def _rose(loss: Tensor, before: Tensor) -> bool:
+    """Whether a loss is greater than before by more than rounding, or no number."""
+    return not float(loss) <= float(before) + 1e-9 * abs(float(before))
+
+
 class _Newton:
     """Penalized Newton steps for all nets, one cell's features at a time."""
 
@@ -299,7 +304,7 @@ class _Newton:
             if renew:
                 self._factor(hessians, active, factored)
             for net in list(active):
-                if iteration > 1 and float(new[1][net]) > float(value[net]) + 1e-9 * abs(float(value[net])):
+                if iteration > 1 and _rose(new[1][net], value[net]):
                     steps[net] *= 0.5
                     at[net] -= steps[net]
                     continue
@@ -314,14 +319,33 @@ class _Newton:
                     move *= factored[net].length(steps[net], gradients[net] - before)
                 steps[net] = move * (min(1.0, STEP_LIMIT / max(size, STEP_LIMIT)) if iteration else 1.0)
                 at[net] += steps[net]
+            if iteration == 0 and self.task.restarts:
+                self._restart(at)
+                steps = at.clone()
             if not active:
                 break
         if active:
             new = self._derivatives(at, active, None, False)
-            gradients[active], squares[active] = new[0][active], new[2][active]
+            for net in active:
+                before = at[net] - steps[net]
+                ridges = factored[net].penalty(at[net]), factored[net].penalty(before)
+                if _rose(new[1][net] + ridges[0], value[net] + ridges[1]):  # its derivatives are those that are kept
+                    at[net] = before
+                else:
+                    gradients[net], squares[net] = new[0][net], new[2][net]
         curvature = [float(part.diagonal()[::f].sum()) for part in factored]  # of the constants: over rows
         noise = [square / max(c, 1e-300) for square, c in zip(squares.tolist(), curvature, strict=True)]
         return [_Minimum(*each) for each in zip(at, gradients, factored, noise, strict=True)]
+
+    def _restart(self, at: Tensor) -> None:
+        """Set, after the first step, what the task then knows better than the step did."""
+        parts: list[list[tuple[Tensor, Tensor]]] = [[] for _ in at]
+        for cell, rows, features in self._chunks(self.scheme.train):
+            for net in np.flatnonzero(self.scheme.train[:, cell]).tolist():
+                parts[net].append((features @ at[net], rows))
+        for net, part in enumerate(parts):
+            out, rows = (torch.cat(each) for each in zip(*part, strict=True))
+            at[net] = self.task.restart(at[net], out, rows)
 
     def _retreat(
         self,

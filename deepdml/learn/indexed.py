@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import torch
@@ -12,6 +13,7 @@ from deepdml.families.indices import MultiIndex
 from deepdml.learn.autodiff import loss_derivatives, loss_gradient
 from deepdml.learn.tasks import FamilyTask, Units, refuse_constant
 
+MOST_READ = 4  # entries of theta in one index up to which a loop over them beats a sum over small matrices
 THIRD_STEP = 1e-3  # of differences of the score; their rounding error is some 1e-10
 
 
@@ -43,7 +45,12 @@ class IndexTask(FamilyTask):
         super().__init__(family, y, constant, rows.shape[2], weight, y_name)
         self.rows = rows
         self._rows32 = rows.float()
-        self._scaled_by_unit = (rows[:, 0] != 0).any(0)  # the entries of theta behind the location
+        reads = (rows != 0).any(0)
+        self._scaled_by_unit = reads[0]  # the entries of theta behind the location
+        # the index of each entry of theta, where each has one: most matrices A are mostly zeros
+        apart = bool((reads.sum(0) == 1).all() and reads.any(1).all() and (reads.sum(1) <= MOST_READ).all())
+        self._index = reads.int().argmax(0) if apart else None
+        self.restarts = family.stepwise and apart
 
     def units(self, train: list[Tensor]) -> Units:
         refuse_constant(self.y if self.y.dim() == 1 else self.y[:, 0], train, self.y_name)
@@ -96,7 +103,12 @@ class IndexTask(FamilyTask):
     def _eta(self, out: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return the indices (..., r) and the matrices A (..., r, k) of rows."""
         matrices = self._rows32[rows] if out.dtype == torch.float32 else self.rows[rows]
-        return (matrices * out[..., None, :]).sum(-1), matrices
+        if self._index is None:
+            return (matrices * out[..., None, :]).sum(-1), matrices
+        terms: list[list[Tensor]] = [[] for _ in range(matrices.shape[-2])]
+        for k, (r, column) in enumerate(zip(self._index.tolist(), out.unbind(-1), strict=True)):
+            terms[r].append(matrices[..., r, k] * column)
+        return torch.stack([functools.reduce(torch.add, each) for each in terms], -1), matrices
 
     def _slopes(self, y: Tensor, eta: Tensor) -> tuple[Tensor, Tensor]:
         """Return score (..., r) and curvature (..., r, r) in eta."""
@@ -133,19 +145,45 @@ class IndexTask(FamilyTask):
             raise TypeError("Newton's method starts in the units of a net")
         matrices = self.rows[rows]
         shape = (-1,) + (1,) * (rows.dim() - 1) + (matrices.shape[-2],)
-        eta = units.start.reshape(shape).to(matrices).expand(matrices.shape[:-1])
-        score, curvature = self._slopes(self._outcome(rows, units, torch.float64), eta)
+        eta, y = units.start.reshape(shape).to(matrices).expand(matrices.shape[:-1]), self._outcome(rows, units, torch.float64)
+        if self.restarts:
+            eta = torch.cat([self.family.start_rows(y)[..., None], eta[..., 1:]], -1)
+        score, curvature = self._slopes(y, eta)
         return self._spread(score - (curvature * eta[..., None, :]).sum(-1), curvature, matrices, rows, units)
+
+    def restart(self, coefficients: Tensor, out: Tensor, rows: Tensor) -> Tensor:
+        assert self._index is not None
+        eta, matrices = self._eta(out, rows)
+        found = coefficients.clone()
+        for r, value in enumerate(self.family.auxiliary_start(self.y[rows], eta[..., 0]), 1):
+            k = self._index.tolist().index(r)
+            found[:, k] = 0.0
+            found[0, k] = value / matrices[0, r, k]
+        return found
 
     def _spread(
         self, score: Tensor, curvature: Tensor, matrices: Tensor, rows: Tensor, units: Units | None
     ) -> tuple[Tensor, Tensor]:
-        hessian = matrices.transpose(-1, -2) @ curvature @ matrices
+        if self._index is None:
+            hessian = matrices.transpose(-1, -2) @ curvature @ matrices
+        else:
+            own = self._own(matrices)
+            hessian = own[..., :, None] * curvature[..., self._index[:, None], self._index] * own[..., None, :]
         return self._pulled(score, matrices, rows, units), self._scaled(self._weighted(hessian, rows), units)
 
     def _pulled(self, score: Tensor, matrices: Tensor, rows: Tensor, units: Units | None) -> Tensor:
         """Return a score in eta (..., r) as the weighted gradient in theta (..., k)."""
-        return self._scaled(self._weighted((score[..., None] * matrices).sum(-2), rows), units)
+        pulled = (score[..., None] * matrices).sum(-2) if self._index is None else self._pull(score, matrices)
+        return self._scaled(self._weighted(pulled, rows), units)
+
+    def _own(self, matrices: Tensor) -> Tensor:
+        """Return what of A (..., r, k) each entry of theta is multiplied by in its one index, (..., k)."""
+        assert self._index is not None
+        return torch.stack([matrices[..., r, k] for k, r in enumerate(self._index.tolist())], -1)
+
+    def _pull(self, score: Tensor, matrices: Tensor) -> Tensor:
+        assert self._index is not None
+        return torch.stack([score[..., r] * matrices[..., r, k] for k, r in enumerate(self._index.tolist())], -1)
 
     def gradients(self, out: Tensor) -> Tensor:
         """Return the unweighted derivative of every row's loss in theta at outputs (n, k)."""

@@ -79,6 +79,10 @@ class Penalized:
         """Return the diagonal of `hessian` (o * f,), without the product."""
         return self.lower.square().sum(1) - self.ridge.reshape(-1)
 
+    def penalty(self, at: Tensor) -> float:
+        """Return what the ridge adds to the loss at the point `at` (f, o)."""
+        return 0.5 * float((self.ridge * at.T.square()).sum())
+
     def minimize(self, gradient: Tensor, at: Tensor | None = None) -> Tensor:
         """Return the move (f, o) for a gradient (o * f,) at the point `at` (f, o)."""
         pull = gradient if at is None else gradient + (self.ridge * at.T).reshape(-1)

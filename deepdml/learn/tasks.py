@@ -57,6 +57,8 @@ class Task:
     quadratic = False
     iterations = 15
     """Most steps of Newton's method."""
+    restarts = False
+    """Whether Newton's first step leaves outputs alone that can be had at once from what it fitted."""
     constant_curvature = False
     """Whether `derivatives` gives every net the same hessian, whatever its outputs and its targets."""
 
@@ -89,6 +91,13 @@ class Task:
         return self.derivatives(
             torch.zeros(*rows.shape, self.n_out, dtype=torch.float64, device=rows.device), rows, units
         )
+
+    def restart(self, coefficients: Tensor, out: Tensor, rows: Tensor) -> Tensor:
+        """Return coefficients (f, o), the constant's first, at which Newton's method goes on after its first step.
+
+        `out` (m, o) is what those of the first step predict at the training rows (m,); asked if the task `restarts`.
+        """
+        return coefficients
 
     def perfect_loss(self) -> float:
         """Return the mean loss of a perfect fit."""
