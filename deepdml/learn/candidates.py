@@ -325,14 +325,7 @@ class _Newton:
             if not active:
                 break
         if active:
-            new = self._derivatives(at, active, None, False)
-            for net in active:
-                before = at[net] - steps[net]
-                ridges = factored[net].penalty(at[net]), factored[net].penalty(before)
-                if _rose(new[1][net] + ridges[0], value[net] + ridges[1]):  # its derivatives are those that are kept
-                    at[net] = before
-                else:
-                    gradients[net], squares[net] = new[0][net], new[2][net]
+            self._check_last(at, steps, active, value, factored, (gradients, squares))
         curvature = [float(part.diagonal()[::f].sum()) for part in factored]  # of the constants: over rows
         noise = [square / max(c, 1e-300) for square, c in zip(squares.tolist(), curvature, strict=True)]
         return [_Minimum(*each) for each in zip(at, gradients, factored, noise, strict=True)]
@@ -346,6 +339,27 @@ class _Newton:
         for net, part in enumerate(parts):
             out, rows = (torch.cat(each) for each in zip(*part, strict=True))
             at[net] = self.task.restart(at[net], out, rows)
+
+    def _check_last(
+        self,
+        at: Tensor,
+        steps: Tensor,
+        active: list[int],
+        value: Tensor,
+        factored: list[Penalized],
+        kept: tuple[Tensor, Tensor],
+    ) -> None:
+        """Take back the last step of nets whose penalized loss it raised, and else keep the derivatives after it.
+
+        A step back leaves the gradients and squared scores that are `kept` from before it.
+        """
+        new_gradients, new_value, new_squares = self._derivatives(at, active, None, False)
+        for net in active:
+            before, ridge = at[net] - steps[net], factored[net]
+            if _rose(new_value[net] + ridge.penalty(at[net]), value[net] + ridge.penalty(before)):
+                at[net] = before
+            else:
+                kept[0][net], kept[1][net] = new_gradients[net], new_squares[net]
 
     def _retreat(
         self,

@@ -14,6 +14,7 @@ from deepdml.learn.autodiff import loss_derivatives, loss_gradient
 from deepdml.learn.tasks import FamilyTask, Units, refuse_constant
 
 MOST_READ = 4  # entries of theta in one index up to which a loop over them beats a sum over small matrices
+STEPS = 8  # of Newton's method from a start that is near; where an index runs off, more steps only follow it
 THIRD_STEP = 1e-3  # of differences of the score; their rounding error is some 1e-10
 
 
@@ -51,6 +52,8 @@ class IndexTask(FamilyTask):
         apart = bool((reads.sum(0) == 1).all() and reads.any(1).all() and (reads.sum(1) <= MOST_READ).all())
         self._index = reads.int().argmax(0) if apart else None
         self.restarts = family.stepwise and apart
+        if self.restarts:
+            self.iterations = STEPS
 
     def units(self, train: list[Tensor]) -> Units:
         refuse_constant(self.y if self.y.dim() == 1 else self.y[:, 0], train, self.y_name)
@@ -145,7 +148,10 @@ class IndexTask(FamilyTask):
             raise TypeError("Newton's method starts in the units of a net")
         matrices = self.rows[rows]
         shape = (-1,) + (1,) * (rows.dim() - 1) + (matrices.shape[-2],)
-        eta, y = units.start.reshape(shape).to(matrices).expand(matrices.shape[:-1]), self._outcome(rows, units, torch.float64)
+        eta, y = (
+            units.start.reshape(shape).to(matrices).expand(matrices.shape[:-1]),
+            self._outcome(rows, units, torch.float64),
+        )
         if self.restarts:
             eta = torch.cat([self.family.start_rows(y)[..., None], eta[..., 1:]], -1)
         score, curvature = self._slopes(y, eta)

@@ -23,6 +23,21 @@ CLOSED = sorted(
 SPREAD = np.array([[-0.6, -0.5], [-0.2, 0.4], [0.0, 0.0], [0.5, 0.3], [1.0, -0.2]])
 
 
+@pytest.mark.parametrize("alpha", [0.1, 2.0])
+def test_the_dispersion_of_counts_starts_at_its_moments(alpha):
+    rng = np.random.default_rng(1)
+    eta = rng.normal(1.0, 1.0, 200_000)
+    y = rng.poisson(np.exp(eta) * rng.gamma(1 / alpha, alpha, len(eta))) * 1.0
+    found = registered()["negbin"]().auxiliary_start(torch.from_numpy(y), torch.from_numpy(eta))
+    # the sampling error of the moments, by simulation, is .02 and below
+    assert float(found[0]) == pytest.approx(np.log(alpha), abs=0.1)
+
+
+def test_the_dispersion_starts_above_zero_where_counts_have_none():
+    y = torch.full((50,), 3.0).double()
+    assert float(registered()["negbin"]().auxiliary_start(y, y.log())[0]) == pytest.approx(np.log(0.1 / 3.0))
+
+
 def make(name: str) -> MultiIndex:
     return registered()[name](*([[0, 1, 2]] if name == "ordered_logit" else []))
 

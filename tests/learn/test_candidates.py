@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 import torch
+from scipy import stats
 
 from deepdml.learn import candidates
 from deepdml.learn.candidates import PENALTIES, fit_basis, linear_basis, sieve_basis
+from deepdml.learn.tasks import MeanTask
 
 STATSMODELS = {"gaussian": sm.families.Gaussian, "logit": sm.families.Binomial, "poisson": sm.families.Poisson}
 
@@ -128,6 +130,45 @@ class TestFits:
         assert (one.coefficients[~own] != two.coefficients[~own]).any(1).any(1).any()
 
 
+class TestSteps:
+    def test_a_last_step_that_raises_the_loss_is_taken_back(self, posed):
+        """With a quarter of the curvature a step goes four times too far, and here no other follows."""
+        p = posed()
+        task = TooFar("treatment mean", p.problem.treated.target, None)
+        task.iterations = 1
+        newton = candidates._Newton(task, linear_basis(p.problem.x), p.problem.x, p.scheme, p.units(task))
+        start = torch.zeros(newton.shape, dtype=torch.float64)
+        gradients = newton._derivatives(start, list(range(len(start))), None, False)[0]
+        for minimum, gradient in zip(newton.run(), gradients, strict=True):
+            # less what rounding adds to a step and takes back
+            torch.testing.assert_close(minimum.at, torch.zeros_like(minimum.at), atol=1e-12, rtol=0)
+            torch.testing.assert_close(minimum.gradient, gradient)
+
+    def test_the_dispersion_of_counts_without_any_is_found_in_few_steps(self, posed):
+        """The likelihood falls by a step of one in log(alpha) at a time from a fit without regressors."""
+        rng = np.random.default_rng(3)
+        x, t = rng.standard_normal((600, 3)), rng.standard_normal(600)
+        y = rng.poisson(np.exp(3.0 + 0.8 * x[:, 0] + (0.5 + 0.2 * x[:, 1]) * t)) * 1.0
+        p = posed("negbin", frame=pd.DataFrame({"y": y, "t": t, **{f"x{j}": x[:, j] for j in range(3)}}))
+        task, basis = p.problem.outcome, linear_basis(p.problem.x)
+        newton = candidates._Newton(task, basis, p.problem.x, p.scheme, p.units(task))
+        at = torch.stack([m.at for m in newton.run()])
+        losses = newton._derivatives(at, list(range(len(at))), None, False)[1] / newton.units.multiplier
+        eta = 3.0 + 0.8 * x[:, 0] + (0.5 + 0.2 * x[:, 1]) * t
+        poisson = -stats.poisson.logpmf(y, np.exp(eta))
+        truth = [float(poisson[rows].sum()) for rows in p.scheme.train_rows()]
+        # twelve coefficients fit the training rows better than the truth does, by six nats on average
+        assert (losses < torch.tensor(truth) + 1.0).all()
+
+
+class TooFar(MeanTask):
+    """Squared errors whose curvature is understated."""
+
+    def derivatives(self, out, rows, units=None):
+        gradient, curvature = super().derivatives(out, rows, units)
+        return gradient, 0.25 * curvature
+
+
 class TestFamiliesWithScales:
     @pytest.fixture
     def durations(self, posed):
@@ -141,6 +182,16 @@ class TestFamiliesWithScales:
         task, rows = durations.problem.outcome, torch.arange(30).view(2, 15)
         out = 0.3 * torch.randn(2, 15, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
         assert torch.equal(task.gradient(out, rows), task.derivatives(out, rows)[0])
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    def test_entries_of_theta_in_one_index_each_give_what_the_matrices_do(self, durations, dtype):
+        task, rows = durations.problem.outcome, torch.arange(30).view(2, 15)
+        out = (0.3 * torch.randn(2, 15, 3, generator=torch.Generator().manual_seed(1))).to(dtype)
+        ours = task.loss(out, rows), *task.derivatives(out, rows)
+        assert task._index.tolist() == [0, 0, 1]
+        task._index = None
+        for mine, theirs in zip(ours, (task.loss(out, rows), *task.derivatives(out, rows)), strict=True):
+            assert torch.equal(mine, theirs)
 
     def test_a_step_that_overflows_is_halved_until_it_gains(self, durations):
         task, x = durations.problem.outcome, durations.problem.x
