@@ -4,8 +4,8 @@
 # `structural_dml` takes the arguments of deep-inference's function of that name, and its result answers to the same
 # attributes. So the tutorial's own calls run after changing one line:
 #
-#     from deep_inference import structural_dml      # before     from deepdml import structural_dml             #
-# after
+#     from deep_inference import structural_dml  # before
+#     from deepdml import structural_dml  # after
 
 # %%
 import os

@@ -171,8 +171,11 @@ class _Materializer(PandasMaterializer):  # type: ignore[misc]  # formulaic ship
             by_column = {i: values[:, i] for i in range(values.shape[1])}
             values = FactorValues(by_column, kind="numerical", format="{name}_{field}")
         elif name not in self.data:
+            shape = getattr(values, "shape", None)
+            found = f"has shape {tuple(shape)}" if shape else f"is a {type(values).__name__}"
             raise DataError(
-                f"{name!r} comes from context and is not an array with one entry per row ({len(self.labels):,} rows)."
+                f"{name!r} comes from context and is not an array with one entry per row ({len(self.labels):,} rows): "
+                f"it {found}."
             )
         elif name in self.dates:
             raise DataError(f"column {name!r} holds dates or durations; use a number, such as I({name}.dt.year).")

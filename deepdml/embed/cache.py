@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import re
 import uuid
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,32 @@ def digest(*parts: bytes) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
+class Found:
+    """Embeddings by key.
+
+    Parameters
+    ----------
+    blocks : list of (m, p) arrays
+    places : dict of bytes to int
+        The row of a key, where the blocks stand one below the other.
+    """
+
+    blocks: list[Float] = field(default_factory=list)
+    places: dict[bytes, int] = field(default_factory=dict)
+
+    def add(self, keys: Sequence[bytes], block: Float) -> None:
+        """Add the rows of a block (m, p), which have the keys."""
+        start = sum(map(len, self.blocks))
+        self.blocks.append(block)
+        self.places.update(zip(keys, range(start, start + len(block)), strict=True))
+
+    def take(self, keys: Sequence[bytes]) -> Float:
+        """Return the rows of keys (n, p); raise ValueError if the blocks have different widths."""
+        rows = self.blocks[0] if len(self.blocks) == 1 else np.concatenate(self.blocks)
+        return rows[list(map(self.places.__getitem__, keys))]
+
+
+@dataclass(frozen=True, slots=True)
 class Store:
     """The cached embeddings of one model.
 
@@ -65,18 +91,19 @@ class Store:
     folder: Path
     card: Card
 
-    def read(self, keys: Sequence[bytes]) -> dict[bytes, Float]:
-        """Return the embeddings that are there, by key.
+    def read(self, keys: Sequence[bytes]) -> Found:
+        """Return the embeddings that are there.
 
         Raises
         ------
         DataError
             If a shard was made by another revision of the model, or cannot be read.
         """
-        wanted, found = set(keys), dict[bytes, Float]()
+        wanted, found = set(keys), Found()
         for path in self._shards():
-            for key, row in self._read_shard(path, wanted):
-                found[key] = row
+            held, values = self._read_shard(path, wanted)
+            if held:
+                found.add(held, values)
         return found
 
     def prepare(self) -> None:
@@ -112,19 +139,19 @@ class Store:
     def _shards(self) -> list[Path]:
         return sorted(self.folder.glob("*.safetensors")) if self.folder.is_dir() else []
 
-    def _read_shard(self, path: Path, wanted: set[bytes]) -> Iterator[tuple[bytes, Float]]:
+    def _read_shard(self, path: Path, wanted: set[bytes]) -> tuple[list[bytes], Float]:
+        """Return the keys of a shard that are wanted, and their rows (m, p)."""
         try:
             with safe_open(path, framework="numpy") as shard:
                 self._check(path, shard.metadata() or {})
-                stored = shard.get_tensor("keys").tobytes()
-                held = [stored[i : i + KEY_BYTES] for i in range(0, len(stored), KEY_BYTES)]
+                held = shard.get_tensor("keys").view(f"V{KEY_BYTES}").ravel().tolist()
                 rows = [i for i, key in enumerate(held) if key in wanted]
                 values = shard.get_tensor("values") if rows else np.empty((0, 0), np.float32)
         except (OSError, SafetensorError) as error:
             raise DataError(
                 f"the cached embeddings in {path} cannot be read ({error}); delete that file and embed again."
             ) from error
-        return ((held[i], values[i]) for i in rows)
+        return (held, values) if len(rows) == len(held) else ([held[i] for i in rows], values[rows])
 
     def _check(self, path: Path, header: dict[str, str]) -> None:
         if header.get("format") != _FORMAT:

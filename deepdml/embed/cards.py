@@ -105,7 +105,10 @@ def _matched(index: pd.Index, frame: pd.DataFrame) -> pd.DataFrame:
         return frame
     for rows, where in ((index.difference(frame.index), "embedding"), (frame.index.difference(index), "data")):
         if len(rows):
-            raise DataError(f"the {where} has no row for {len(rows):,} label(s): {list_rows(list(rows))}.")
+            raise DataError(
+                f"the {where} has no row for {len(rows):,} label(s): {list_rows(list(rows))}. Embed a column of the "
+                "same frame, or take the rows that both have, frame.loc[data.index.intersection(emb.index)]."
+            )
     if not (index.is_unique and frame.index.is_unique):
         raise DataError("data and embedding have labels twice and in another order, so that rows cannot be matched.")
     return frame.loc[index]

@@ -79,7 +79,8 @@ def multimodal(
     pictures = None if image is None else check_pictures(image)
     if texts and pictures and not texts.index.equals(pictures.index):
         raise DataError(
-            f"texts ({len(texts.index):,} rows) and images ({len(pictures.index):,} rows) are not of the same rows."
+            f"texts ({len(texts.index):,} rows) and images ({len(pictures.index):,} rows) are not of the same rows, in "
+            "the same order; pass two columns of one frame."
         )
     frames, cards = [], []
     for kind, part in (("text", texts), ("image", pictures)):

@@ -7,7 +7,7 @@ import importlib
 import importlib.metadata
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from deepdml.embed.cache import Store, open_store
+from deepdml.embed.cache import Found, Store, open_store
 from deepdml.embed.cards import NOT_STATED, Card, attach
 from deepdml.errors import DataError, MissingLibraryError, OptionError
 
@@ -92,12 +92,12 @@ def embed(items: Sequence[Any], keys: Sequence[bytes], encoder: Encoder, run: Ru
         another revision of the model.
     """
     store = open_store(run.cache, encoder.card) if encoder.cached else None
-    known = store.read(keys) if store is not None else {}
-    missing = {key: item for key, item in zip(keys, items, strict=True) if key not in known}
+    found = store.read(keys) if store is not None else Found()
+    missing = {key: item for key, item in zip(keys, items, strict=True) if key not in found.places}
     if missing:
-        known.update(_encode(missing, encoder, store, run))
+        _encode(missing, encoder, store, run, found)
     try:
-        return np.stack([known[key] for key in keys])
+        return found.take(keys)
     except ValueError as error:
         raise DataError(
             f"{encoder.card.model} gave embeddings of different widths, or the cache holds others than this encoder "
@@ -105,8 +105,8 @@ def embed(items: Sequence[Any], keys: Sequence[bytes], encoder: Encoder, run: Ru
         ) from error
 
 
-def _encode(missing: dict[bytes, Any], encoder: Encoder, store: Store | None, run: Run) -> dict[bytes, Float]:
-    """Encode in batches, and write to the cache also what was done before an interruption."""
+def _encode(missing: dict[bytes, Any], encoder: Encoder, store: Store | None, run: Run, found: Found) -> None:
+    """Encode in batches into `found`, and write to the cache also what was done before an interruption."""
     order = list(missing)
     if encoder.size is not None:
         size = encoder.size
@@ -130,7 +130,10 @@ def _encode(missing: dict[bytes, Any], encoder: Encoder, store: Store | None, ru
         rows = sum(len(block) for block in done)
         if store is not None and rows > written:
             store.write(order[written:rows], _tail(done, rows - written))
-    return dict(zip(order, (row for block in done for row in block), strict=True))
+    start = 0
+    for block in done:
+        found.add(order[start : start + len(block)], block)
+        start += len(block)
 
 
 def _tail(blocks: list[Float], rows: int) -> Float:
@@ -159,9 +162,20 @@ def rows_of(values: Any, n: int, model: str) -> Float:
 
 
 def to_frame(values: Float, index: pd.Index, prefix: str, cards: list[Card]) -> pd.DataFrame:
-    """Return embeddings as a frame with columns prefix_0, prefix_1, ..., and its cards."""
+    """Return embeddings, which become the frame's own, as columns prefix_0, prefix_1, ..., with their cards."""
     columns = [f"{prefix}_{j}" for j in range(values.shape[1])]
-    return attach(pd.DataFrame(values, index=index, columns=columns), cards)
+    return attach(pd.DataFrame(values, index=index, columns=columns, copy=False), cards)
+
+
+def refuse_no_column(what: str, forms: str, data: Any) -> None:
+    """Refuse what is not one item for each row: a single one, or a frame or dict, whose items are its names."""
+    if isinstance(data, pd.DataFrame | Mapping):
+        raise DataError(
+            f"{what} come as {forms}, one for each row; this is {type(data).__name__}. Pass one of its columns, "
+            f"data[{str(next(iter(data), 'text'))!r}]."
+        )
+    if isinstance(data, str | bytes | os.PathLike) or not hasattr(data, "__len__"):
+        raise DataError(f"{what} come as {forms}, one for each row; this is {type(data).__name__}.")
 
 
 def row_labels(data: Any, n: int) -> pd.Index:

@@ -95,6 +95,10 @@ def image(
     run = Run(batch_size, cache, progress, prefix)
     pictures = check_pictures(images)
     own = Own(name, revision, licence)
+    if transform is not None and callable(model):
+        if not is_module(model):
+            raise OptionError("transform= is for torch modules and models by name; a function gets the PIL images.")
+        own = Own(name, None, licence)  # the revision is the transform's; a module's own is the digest of its weights
     if callable(model):
         encoder = _object(model, own, run, device, transform)
     else:
@@ -187,10 +191,17 @@ def _remove_head(net: Any) -> None:
             "returns features."
         )
     layer = getattr(net, head)
-    if isinstance(layer, torch.nn.Sequential):
-        layer[-1] = torch.nn.Identity()
-    else:
+    last = layer[-1] if isinstance(layer, torch.nn.Sequential) else layer
+    if not isinstance(last, torch.nn.Linear):
+        # SqueezeNet names classes by a convolution, before it pools
+        raise OptionError(
+            f"the {head} of {type(net).__name__} does not end in a linear layer that could be taken off; pass a torch "
+            "module that returns features."
+        )
+    if last is layer:
         setattr(net, head, torch.nn.Identity())
+    else:
+        layer[-1] = torch.nn.Identity()
 
 
 def _timm(

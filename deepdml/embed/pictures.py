@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from deepdml.embed.cache import digest
-from deepdml.embed.encoding import need, row_labels
+from deepdml.embed.encoding import need, refuse_no_column, row_labels
 from deepdml.errors import DataError, list_rows
 
 _MODES = {2: "an (h, w) array", 3: "an (h, w, 3) array"}
@@ -34,7 +34,10 @@ class Picture:
             with pillow.open(self.source) as image:
                 return image.convert("RGB")
         except (OSError, SyntaxError, ValueError) as error:
-            raise DataError(f"the image of row {self.label}, {self.source}, cannot be decoded: {error}") from error
+            raise DataError(
+                f"the image of row {self.label}, {self.source}, cannot be decoded: {error}. Repair the file or drop the "
+                "row; with a cache, what was encoded before it is kept."
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +57,7 @@ def check_pictures(images: Any) -> Pictures:
     images : Series or sequence of n paths, arrays or PIL images, or an (n, h, w) or (n, h, w, 3) array
         Arrays hold whole numbers from 0 to 255, or floats from 0 to 1.
     """
-    if isinstance(images, str | os.PathLike) or not hasattr(images, "__len__"):
-        raise DataError("images come as a Series or list of paths or arrays, or as one array, with one for each row.")
+    refuse_no_column("images", "a Series or list of paths or arrays, or one array of all", images)
     values = list(images)
     index = row_labels(images, len(values))
     if not values:

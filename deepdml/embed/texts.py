@@ -27,6 +27,7 @@ from deepdml.embed.encoding import (
     need,
     own_encoder,
     place_of,
+    refuse_no_column,
     row_labels,
     run_module,
     to_frame,
@@ -128,21 +129,21 @@ def text(
 
 def check_texts(series: Any) -> Texts:
     """Return texts, or raise DataError that counts the missing and empty ones and names their rows."""
-    if isinstance(series, str) or not hasattr(series, "__len__"):
-        raise DataError(f"texts come as a Series or a list of str, one for each row; this is {type(series).__name__}.")
-    values = list(series)
+    refuse_no_column("texts", "a Series or a list of str", series)
+    values = series.tolist() if isinstance(series, pd.Series) else list(series)
     index = row_labels(series, len(values))
     if not values:
         raise DataError("there are no texts to embed.")
-    problems = {
-        "missing": [not isinstance(v, str) and bool(np.all(pd.isna(v))) for v in values],
-        "no text": [not isinstance(v, str) and not np.all(pd.isna(v)) for v in values],
-        "empty": [isinstance(v, str) and not v.strip() for v in values],
-    }
+    problems: dict[str, list[int]] = {"missing": [], "no text": [], "empty": []}
+    for i, value in enumerate(values):
+        if not isinstance(value, str):
+            problems["missing" if np.all(pd.isna(value)) else "no text"].append(i)
+        elif not value.strip():
+            problems["empty"].append(i)
     found = [
-        f"{sum(rows):,} {'is' if sum(rows) == 1 else 'are'} {what} (row(s) {list_rows(list(index[rows]))})"
+        f"{len(rows):,} {'is' if len(rows) == 1 else 'are'} {what} (row(s) {list_rows(list(index[rows]))})"
         for what, rows in problems.items()
-        if any(rows)
+        if rows
     ]
     if found:
         raise DataError(

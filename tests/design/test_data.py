@@ -301,6 +301,21 @@ def test_data_columns_come_before_context(frame):
     np.testing.assert_array_equal(d.x[:, 0], frame["age"])
 
 
+def test_a_frame_in_context_has_the_rows_of_the_data(frame):
+    """By label where it has labels; one with the labels 0, 1, ... is taken as it stands, as an array is."""
+    own = pd.DataFrame({"a": np.arange(1.0 * N)}, index=frame.index)
+    for emb in (own, own.reset_index(drop=True), own.to_numpy()):
+        np.testing.assert_array_equal(build_data("y ~ t | emb", frame, context={"emb": emb}).x[:, 0], np.arange(N))
+    with pytest.raises(DataError, match=r"'emb' .* do not match the data's: its index has another order\. Pass emb\.loc"):
+        build_data("y ~ t | emb", frame, context={"emb": own[::-1]})
+    other = own.rename(index={"row3": "row77"})["a"]
+    with pytest.raises(DataError, match=r"no row for 1 label\(s\) of the data: row3"):
+        build_data("y ~ t | z", frame, context={"z": other})
+    d = build_data("y ~ t | emb", frame, context={"emb": own})
+    with pytest.raises(DataError, match="another order"):
+        d.design.encode_covariates(frame[:9], context={"emb": own[:9][::-1]})
+
+
 # Missing rows --------------------------------------------------------------------------------------------------------
 
 
@@ -458,7 +473,7 @@ REFUSALS = [
     (lambda f: build_data("y ~ t | z", f.assign(z=[["a"]] * N)), "hold"),
     (
         lambda f: build_data("y ~ t | Z", f, context={"Z": np.ones((5, 2))}),
-        "not an array with one entry per row (60 rows)",
+        "not an array with one entry per row (60 rows): it has shape (5, 2)",
     ),
     (lambda f: build_data("y ~ t | k", f, context={"k": 3}), "'k' comes from context and is not an array"),
     (lambda f: build_data("y ~ t | Z + `Z_0`", f.assign(Z_0=1), context={"Z": np.ones((N, 1))}), "called 'Z_0'"),

@@ -10,6 +10,7 @@ import pytest
 
 import deepdml as dd
 from deepdml.embed.encoding import need
+from deepdml.embed.images import _remove_head
 from deepdml.errors import DataError, MissingLibraryError, OptionError
 
 Image = pytest.importorskip("PIL.Image")
@@ -95,6 +96,30 @@ def test_arrays_that_are_no_images(pixels, message):
 def test_one_path_is_no_column(photos):
     with pytest.raises(DataError, match="one for each row"):
         dd.embed.image(photos[1][0], model=colours, name="colours")
+
+
+def test_a_frame_is_no_column(photos):
+    with pytest.raises(DataError, match=r"this is DataFrame\. Pass one of its columns, data\['photo'\]"):
+        dd.embed.image(pd.DataFrame({"photo": photos[1]}), model=colours, name="colours")
+
+
+def test_a_function_takes_no_transform(photos):
+    with pytest.raises(OptionError, match="transform= is for torch modules"):
+        dd.embed.image(photos[0], model=colours, name="colours", transform=np.asarray)
+
+
+def test_other_weights_under_the_same_transform_are_another_revision(photos):
+    """`revision` names the transform, and the weights are told apart by their digest."""
+    torch = pytest.importorskip("torch")
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 1), torch.nn.AdaptiveAvgPool2d(1))
+    options = {"name": "net", "revision": "8 px", "device": "cpu"}
+    options["transform"] = lambda picture: torch.tensor(np.asarray(picture.resize((8, 8)), np.float32)).permute(2, 0, 1)
+    (card,) = dd.embed.card(dd.embed.image(photos[0], model=net, **options))
+    assert card.settings == {"transform": "8 px"}
+    with torch.no_grad():
+        net[0].weight += 1
+    with pytest.raises(DataError, match=f"made by revision '{card.revision}'"):
+        dd.embed.image(photos[0], model=net, **options)
 
 
 def test_sizes_that_differ_need_a_transform(photos):
@@ -198,6 +223,24 @@ def test_mobilenet_v2_of_torchvision(photos):
     # torchvision names its files by the first digits of their SHA-256, which is our revision
     assert card.revision.startswith(weights.stem.rpartition("-")[2])
     assert card.settings == {"prepared as for": "MobileNet_V2_Weights.IMAGENET1K_V1"}
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_the_layer_that_names_classes_is_taken_off(wrapped):
+    nn = pytest.importorskip("torch").nn
+    net = nn.Module()
+    net.classifier = nn.Sequential(nn.Dropout(), nn.Linear(4, 9)) if wrapped else nn.Linear(4, 9)
+    _remove_head(net)
+    assert isinstance(net.classifier[-1] if wrapped else net.classifier, nn.Identity)
+
+
+def test_a_net_that_names_classes_otherwise_is_refused():
+    """As SqueezeNet: without its last layer the columns would be pixels of class maps."""
+    nn = pytest.importorskip("torch").nn
+    net = nn.Module()
+    net.classifier = nn.Sequential(nn.Conv2d(4, 9, 1), nn.AdaptiveAvgPool2d(1))
+    with pytest.raises(OptionError, match="does not end in a linear layer"):
+        _remove_head(net)
 
 
 def test_torchvision_models_are_listed():

@@ -95,6 +95,14 @@ def test_one_string_is_no_column(letters):
         dd.embed.text("a tea shop", model=letters, name="letters")
 
 
+@pytest.mark.parametrize("form", [pd.DataFrame, dict])
+def test_a_frame_is_no_column(form, letters):
+    """Its items are the names of its columns, one of them for each of two rows."""
+    with pytest.raises(DataError, match=rf"this is {form.__name__}\. Pass one of its columns, data\['note'\]"):
+        dd.embed.text(form({"note": ["tea", "bees"], "more": ["a", "b"]}), model=letters, name="letters")
+    assert not letters.asked
+
+
 def test_a_library_that_is_missing(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "wordllama", None)
     monkeypatch.setattr("deepdml.embed.texts.library", lambda *a: "wordllama 1")
