@@ -29,7 +29,7 @@ SHOWN = {
     "03_wages": ["least squares", "correlation", "group 5 of 5 (most)", "effect above cost"],
     "04_purchases": ["logit, no embedding", "correlation", "discount: 1.0 vs 0.5", "effect above cost"],
     "05_citations": ["exp(mu)", "correlation", "IRR, open_access", "effect above cost"],
-    "06_text_end_to_end": ["different titles", "columns", "this probe", "tenure[other encoder]", "the recorded versions"],
+    "06_text_end_to_end": ["different titles", "this probe", "tenure[other encoder]", "the recorded versions"],
     "07_images": ["1,797 images", "t[2 x 2]", "correlation", "group[no loop]", "effect above cost"],
     "08_from_deep_inference": ["Corr(true, estimated)", "multiplier", "correlation", "group 5 of 5 (most)"],
 }

@@ -35,8 +35,8 @@ class Picture:
                 return image.convert("RGB")
         except (OSError, SyntaxError, ValueError) as error:
             raise DataError(
-                f"the image of row {self.label}, {self.source}, cannot be decoded: {error}. Repair the file or drop the "
-                "row; with a cache, what was encoded before it is kept."
+                f"the image of row {self.label}, {self.source}, cannot be decoded: {error}. Repair the file or drop "
+                "the row; with a cache, what was encoded before it is kept."
             ) from error
 
 

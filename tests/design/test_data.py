@@ -306,7 +306,7 @@ def test_a_frame_in_context_has_the_rows_of_the_data(frame):
     own = pd.DataFrame({"a": np.arange(1.0 * N)}, index=frame.index)
     for emb in (own, own.reset_index(drop=True), own.to_numpy()):
         np.testing.assert_array_equal(build_data("y ~ t | emb", frame, context={"emb": emb}).x[:, 0], np.arange(N))
-    with pytest.raises(DataError, match=r"'emb' .* do not match the data's: its index has another order\. Pass emb\.loc"):
+    with pytest.raises(DataError, match=r"'emb' .* not match the data's: its index has another order\. Pass emb\.loc"):
         build_data("y ~ t | emb", frame, context={"emb": own[::-1]})
     other = own.rename(index={"row3": "row77"})["a"]
     with pytest.raises(DataError, match=r"no row for 1 label\(s\) of the data: row3"):
