@@ -118,3 +118,10 @@ def test_keys_tell_parts_apart():
 def test_progress_is_silent_without_a_terminal(letters, capsys):
     run(letters, progress=True, cache=False)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("progress", [None, True, False])
+def test_progress_shows_on_a_terminal_unless_refused(letters, capsys, monkeypatch, progress):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    run(letters, progress=progress, cache=False)
+    assert ("letters: " in capsys.readouterr().err) == (progress is not False)
