@@ -145,13 +145,14 @@ class Store:
             with safe_open(path, framework="numpy") as shard:
                 self._check(path, shard.metadata() or {})
                 held = shard.get_tensor("keys").view(f"V{KEY_BYTES}").ravel().tolist()
-                rows = [i for i, key in enumerate(held) if key in wanted]
-                values = shard.get_tensor("values") if rows else np.empty((0, 0), np.float32)
+                every = wanted.issuperset(held)
+                rows = [] if every else [i for i, key in enumerate(held) if key in wanted]
+                values = shard.get_tensor("values") if every or rows else np.empty((0, 0), np.float32)
         except (OSError, SafetensorError) as error:
             raise DataError(
                 f"the cached embeddings in {path} cannot be read ({error}); delete that file and embed again."
             ) from error
-        return (held, values) if len(rows) == len(held) else ([held[i] for i in rows], values[rows])
+        return (held, values) if every else ([held[i] for i in rows], values[rows])
 
     def _check(self, path: Path, header: dict[str, str]) -> None:
         if header.get("format") != _FORMAT:

@@ -93,8 +93,8 @@ def embed(items: Sequence[Any], keys: Sequence[bytes], encoder: Encoder, run: Ru
     """
     store = open_store(run.cache, encoder.card) if encoder.cached else None
     found = store.read(keys) if store is not None else Found()
-    missing = {key: item for key, item in zip(keys, items, strict=True) if key not in found.places}
-    if missing:
+    if len(found.places) < len(set(keys)):  # what is found was asked for
+        missing = {key: item for key, item in zip(keys, items, strict=True) if key not in found.places}
         _encode(missing, encoder, store, run, found)
     try:
         return found.take(keys)
