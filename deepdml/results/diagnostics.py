@@ -32,7 +32,7 @@ ONE_ROW = 0.1
 
 MOST_COMPONENTS = 64
 """No more components are suggested."""
-WIDE = 100
+WIDE = 50
 """So many neighbouring covariates of one glob, vector or transform are taken for an embedding."""
 ROWS_PER_COVARIATE = 50
 """With an embedding and fewer rows for each covariate, components of it are advised."""

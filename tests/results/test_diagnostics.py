@@ -142,6 +142,13 @@ def test_components_are_advised_where_an_embedding_is_wide(known, n, covariates,
     assert advice in notes if advice else not notes
 
 
+@pytest.mark.parametrize(("n", "p", "advised"), [(3_198, 64, True), (3_200, 64, False), (500, 49, False)])
+def test_sixty_four_columns_are_an_embedding_and_some_dozens_are_not(known, n, p, advised):
+    design = build_data("y ~ t | emb_*", wide(n, p)).design
+    fit = replace(known().results._fit, design=design, x_names=design.x_names, n=n)
+    assert bool(dimension_notes(fit)) == advised
+
+
 def test_the_advice_is_a_warning_and_stands_in_the_summary(known):
     base = known()
     design = build_data("y ~ t | emb", wide(100, 0), context={"emb": np.ones((100, 150))}).design
