@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from deepdml.design.roles import in_order
 from deepdml.errors import DataError, OptionError, list_rows
 
 Codes = NDArray[np.intp]
@@ -83,9 +84,7 @@ def kept_column(role: str, name: str, values: Any, rows: Codes, n_total: int, la
 
 def _align(values: Any, rows: Codes, n_total: int, labels: NDArray[Any]) -> Any:
     """Return the values of the kept rows: by index label where the order differs, else by position."""
-    taken = values.take(rows) if len(values) == n_total else values
-    if not isinstance(taken, pd.Series):
-        return taken
-    wanted = pd.Index(labels)
-    matches = values.index.is_unique and wanted.is_unique and wanted.isin(values.index).all()
-    return (values.loc[wanted] if matches and not taken.index.equals(wanted) else taken).array
+    ordered = in_order(values, labels)
+    if ordered is values and len(values) == n_total:
+        ordered = values.take(rows)
+    return ordered.array if isinstance(ordered, pd.Series) else ordered
