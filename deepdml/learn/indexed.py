@@ -148,10 +148,8 @@ class IndexTask(FamilyTask):
             raise TypeError("Newton's method starts in the units of a net")
         matrices = self.rows[rows]
         shape = (-1,) + (1,) * (rows.dim() - 1) + (matrices.shape[-2],)
-        eta, y = (
-            units.start.reshape(shape).to(matrices).expand(matrices.shape[:-1]),
-            self._outcome(rows, units, torch.float64),
-        )
+        eta = units.start.reshape(shape).to(matrices).expand(matrices.shape[:-1])
+        y = self._outcome(rows, units, torch.float64)
         if self.restarts:
             eta = torch.cat([self.family.start_rows(y)[..., None], eta[..., 1:]], -1)
         score, curvature = self._slopes(y, eta)
@@ -179,17 +177,16 @@ class IndexTask(FamilyTask):
 
     def _pulled(self, score: Tensor, matrices: Tensor, rows: Tensor, units: Units | None) -> Tensor:
         """Return a score in eta (..., r) as the weighted gradient in theta (..., k)."""
-        pulled = (score[..., None] * matrices).sum(-2) if self._index is None else self._pull(score, matrices)
+        if self._index is None:
+            pulled = (score[..., None] * matrices).sum(-2)
+        else:
+            pulled = score[..., self._index] * self._own(matrices)
         return self._scaled(self._weighted(pulled, rows), units)
 
     def _own(self, matrices: Tensor) -> Tensor:
         """Return what of A (..., r, k) each entry of theta is multiplied by in its one index, (..., k)."""
         assert self._index is not None
         return torch.stack([matrices[..., r, k] for k, r in enumerate(self._index.tolist())], -1)
-
-    def _pull(self, score: Tensor, matrices: Tensor) -> Tensor:
-        assert self._index is not None
-        return torch.stack([score[..., r] * matrices[..., r, k] for k, r in enumerate(self._index.tolist())], -1)
 
     def gradients(self, out: Tensor) -> Tensor:
         """Return the unweighted derivative of every row's loss in theta at outputs (n, k)."""
