@@ -40,7 +40,7 @@ from deepdml.learn.stacking import (
     stack,
 )
 from deepdml.learn.tasks import MeanTask, ScaleTask, Task, Units
-from deepdml.learn.training import Inputs, NetGroup, Schedule, TrainedGroup, train
+from deepdml.learn.training import CHECK, LOOK_BACK, Inputs, NetGroup, Schedule, TrainedGroup, train
 from deepdml.learn.trees import MAX_COVARIATES, Bins, TreesFit, fit_trees
 
 Int = NDArray[np.intp]
@@ -51,6 +51,8 @@ LR = 4e-3
 BATCH = 256
 VECTOR = 32  # torch rounds what is left of a tensor after multiples of it differently, so batches are multiples of it
 STEPS = (150, 2_000)
+PATIENCE = 5  # epochs over which a net has to gain, where they are more than the least number of looks
+EPOCHS = 66  # beyond STEPS, where rows are many
 DECAY = 1.0  # decoupled weight decay of the nets at DECAY_ROWS rows; it falls with the number of rows
 DECAY_ROWS = 8_000
 SPREAD_PARTS = 4  # parts of the held-out residuals that choose the model of the conditional variance
@@ -214,10 +216,11 @@ def _train(
 def _schedule(options: LearnOptions, n: int, scheme: Scheme) -> Schedule:
     size = max(int(scheme.train_sizes()[0]), 1)
     batch = max(VECTOR, min(BATCH, size) // VECTOR * VECTOR)
-    low, high = STEPS
+    low, high = STEPS[0], max(STEPS[1], EPOCHS * size // batch)
+    look_back = max(LOOK_BACK, math.ceil(PATIENCE * size / (batch * CHECK)))
     if options.epochs is not None:
         high = max(1, math.ceil(options.epochs * size / batch))
-    return Schedule(options.lr or LR, batch, min(low, high), high)
+    return Schedule(options.lr or LR, batch, min(low, high), high, look_back)
 
 
 def _groups(setting: Setting, starts: list[Start]) -> list[NetGroup]:

@@ -24,7 +24,7 @@ from deepdml.learn.tasks import Task, Units
 BETAS = (0.9, 0.999)
 WARM_UP = 50  # steps
 CHECK = 50  # steps between looks at the held-out loss
-LOOK_BACK = 3  # checks over which a net has to gain
+LOOK_BACK = 3  # checks over which a net has to gain, at least
 GAIN = 0.1  # a net stops when it gained less than this over sqrt(n), relative to its loss
 JUDGED = 4096  # held-out rows that judge a snapshot; more add cost, not information
 
@@ -41,12 +41,15 @@ class Schedule:
         Rows of a minibatch.
     min_steps, max_steps : int
         Bounds on the steps; between them the held-out loss decides.
+    look_back : int
+        Looks at the held-out loss, one every CHECK steps, over which a net has to gain.
     """
 
     lr: float
     batch: int
     min_steps: int
     max_steps: int
+    look_back: int = LOOK_BACK
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,7 +342,7 @@ class _Loop:
         """Whether a snapshot has reached its last step or its held-out loss stopped gaining."""
         if step >= self.schedule.max_steps or not math.isfinite(history[-1]):
             return True
-        return step >= self.schedule.min_steps and stalled(history, LOOK_BACK, len(self.inputs.x))
+        return step >= self.schedule.min_steps and stalled(history, self.schedule.look_back, len(self.inputs.x))
 
     def _trained(self, i: int, snapshots: _Snapshots) -> TrainedGroup:
         size = torch.tensor([len(self.rows[net]) for net in self.scheme.net], dtype=torch.float64)

@@ -200,6 +200,23 @@ class TestLoop:
         assert batch % 32 == 0
         assert 32 <= batch <= 256
 
+    @pytest.mark.parametrize(("n", "looks", "steps"), [(2_000, 3, 2_000), (12_500, 3, 2_000), (40_000, 10, 6_187)])
+    def test_with_more_rows_nets_wait_for_epochs_and_may_train_longer(self, posed, n, looks, steps):
+        """Three looks are 150 steps of 256 rows: five epochs of 7,680 rows, and of three fifths of 12,800."""
+        p = posed(n=n)
+        schedule = _schedule(LearnOptions(), n, p.scheme)
+        assert schedule.look_back == looks
+        assert schedule.max_steps == steps
+
+    def test_a_longer_look_back_trains_longer(self, posed):
+        p = posed(wave=2.0)
+        groups = groups_of(p, hidden=(32, 16))
+        (short,) = run(p, groups, Schedule(1e-2, 64, 0, 3_000, 2))
+        (long,) = run(p, groups, Schedule(1e-2, 64, 0, 3_000, 12))
+        assert len(long.looks) > len(short.looks)
+        assert (long.steps >= short.steps).all()
+        assert (long.loss <= short.loss).all()
+
     def test_copies_differ_by_their_seeds(self, posed):
         p = posed(wave=1.0)
         one, two = run(p, groups_of(p) * 2, Schedule(5e-3, 64, 100, 100))
