@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,13 +11,9 @@ from torch import Tensor
 
 from deepdml.errors import OptionError
 
-if TYPE_CHECKING:
-    from deepdml.learn.training import Inputs, TrainedGroup
-
 Augment = Callable[[NDArray[np.float32], np.random.Generator], NDArray[np.float32]]
 
 ALPHAS = (0.0, 1.0, 10.0)  # weights of the squared change beside the loss, among which held-out loss chooses
-ROWS = 1024  # rows of a view outside training
 
 
 class Views:
@@ -46,32 +40,3 @@ def view(values: Tensor, augment: Augment, rng: np.random.Generator) -> Tensor:
     if seen.dtype.kind not in "fiub" or not np.isfinite(seen).all():
         raise OptionError("augment returned values that are not finite numbers.")
     return torch.from_numpy(seen.astype(np.float32)).to(values.device)
-
-
-def view_of_all(inputs: Inputs, augment: Augment, rng: np.random.Generator) -> Inputs:
-    """Return the inputs with one view of every row in place of the covariates."""
-    return replace(inputs, x=torch.cat([view(part, augment, rng) for part in inputs.x.split(ROWS)]))
-
-
-def least_loss(trained: list[TrainedGroup]) -> TrainedGroup:
-    """Return nets that differ in alpha as one: each snapshot has the alpha of the least held-out loss.
-
-    The curve is that of the alpha that most snapshots chose.
-    """
-    if len(trained) == 1:
-        return trained[0]
-    best = torch.stack([each.loss for each in trained]).argmin(0)
-    snapshots = torch.arange(len(best))
-
-    def chosen(name: str) -> Tensor:
-        values = torch.stack([getattr(each, name) for each in trained])
-        return values[best.to(values.device), snapshots.to(values.device)]
-
-    return replace(
-        trained[int(best.mode().values)],
-        parameters=chosen("parameters"),
-        steps=chosen("steps"),
-        loss=chosen("loss"),
-        epochs=chosen("epochs"),
-        alpha=chosen("alpha"),
-    )

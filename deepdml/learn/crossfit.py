@@ -16,13 +16,14 @@ from deepdml.learn.curvature import Curvature, Nodes, integrals, integrate, inve
 from deepdml.learn.hessians import regress_hessian
 from deepdml.learn.indexed import IndexTask
 from deepdml.learn.influence import DiscreteLaw, Influence, LocationScaleLaw, NuisanceFit, TreatmentLaw
+from deepdml.learn.inputs import Inputs
 from deepdml.learn.joint import JointLaw, joint_law
 from deepdml.learn.nuisances import Learned, Report, Setting, Spread, begin, learn_nuisances, learn_spread
 from deepdml.learn.problem import LearnOptions, Problem
 from deepdml.learn.scheme import paired, single
 from deepdml.learn.signal import signal_left
 from deepdml.learn.tasks import LevelTask, MeanTask
-from deepdml.learn.training import Inputs, TrainedGroup
+from deepdml.learn.training import TrainedGroup
 from deepdml.learn.treatment import Levels, Scalar, Vector, clip_propensities, floor_scale, residual_nodes
 
 Float = NDArray[np.float64]

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from deepdml.learn.candidates import CHUNK
+from deepdml.learn.inputs import Inputs
 from deepdml.learn.quadratics import Quadratic, curvature_sum, gradient_sum, sums_without_each
 from deepdml.learn.scheme import Scheme
-from deepdml.learn.training import Inputs, TrainedGroup
+from deepdml.learn.training import TrainedGroup
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # ridge toward the trained head, relative to the mean curvature
 STEPS = 3  # heads tried by Newton's method for a loss that is not quadratic; the hessian is the trained head's

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepdml.design.splits import SplitPlan
-from deepdml.learn.augmentation import ALPHAS, least_loss, view_of_all
+from deepdml.learn.augmentation import ALPHAS
 from deepdml.learn.candidates import (
     Basis,
     BasisFit,
@@ -25,6 +25,7 @@ from deepdml.learn.candidates import (
     sieve_basis,
 )
 from deepdml.learn.heads import heads_of_copies, refit_heads
+from deepdml.learn.inputs import Inputs
 from deepdml.learn.jumps import find_jumps, fit_lines, fit_stepped
 from deepdml.learn.problem import LearnOptions, Problem
 from deepdml.learn.recalibration import Recalibration, recalibrate
@@ -40,7 +41,7 @@ from deepdml.learn.stacking import (
     stack,
 )
 from deepdml.learn.tasks import MeanTask, ScaleTask, Task, Units
-from deepdml.learn.training import CHECK, LOOK_BACK, Inputs, NetGroup, Schedule, TrainedGroup, train
+from deepdml.learn.training import CHECK, LOOK_BACK, NetGroup, Schedule, TrainedGroup, least_loss, train
 from deepdml.learn.trees import MAX_COVARIATES, Bins, TreesFit, fit_trees
 
 Int = NDArray[np.intp]
@@ -296,7 +297,7 @@ def _with_heads(setting: Setting, start: Start, nets: list[Candidate], seeds: np
     copies = [fit for fit in net.fits if isinstance(fit, TrainedGroup)]
     together = [copies] if setting.options.ensemble_by == "concat" else [[copy] for copy in copies]
     augment = setting.options.augment if task is setting.problem.outcome else None
-    seen = None if augment is None else view_of_all(inputs, augment, np.random.default_rng(seeds.spawn(1)[0]))
+    seen = None if augment is None else inputs.view_of_all(augment, np.random.default_rng(seeds.spawn(1)[0]))
     refits = [refit_heads(each, inputs, scheme, setting.fold, setting.plan.fold_block, seen) for each in together]
     out = torch.stack([out for out, _ in refits]).mean(0)
     heads = tuple(

@@ -15,12 +15,13 @@ from deepdml.learn.backbones import Backbone, build
 from deepdml.learn.candidates import Basis, BasisFit, Features, OwnFit
 from deepdml.learn.crossfit import Repetition
 from deepdml.learn.influence import TrainedNets
+from deepdml.learn.inputs import Inputs
 from deepdml.learn.jumps import Jumps, Stepped
 from deepdml.learn.nuisances import Learned, Setting
 from deepdml.learn.scheme import Scheme
 from deepdml.learn.screening import Products
 from deepdml.learn.tasks import Task, Units
-from deepdml.learn.training import Inputs, TrainedGroup
+from deepdml.learn.training import TrainedGroup
 from deepdml.learn.trees import TreesFit, add_trees
 
 CHUNK = 4096  # new rows predicted at once

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from deepdml.learn.candidates import CHUNK, BasisFit, OwnFit
+from deepdml.learn.inputs import Inputs
 from deepdml.learn.scheme import Scheme
 from deepdml.learn.tasks import Task
-from deepdml.learn.training import Inputs, TrainedGroup
+from deepdml.learn.training import TrainedGroup
 from deepdml.learn.trees import TreesFit
 
 WEIGHT_STEPS = 6  # Newton steps for the stacking weights of a loss that is not quadratic

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from deepdml.learn.augmentation import Augment, Views
 from deepdml.learn.backbones import Backbone
-from deepdml.learn.jumps import Jumps
+from deepdml.learn.inputs import Inputs
 from deepdml.learn.scheme import Scheme
 from deepdml.learn.tasks import Task, Units
 
@@ -75,68 +75,6 @@ class NetGroup:
     linear: Tensor
     decay: float
     alpha: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """The covariates and each net's standardization.
-
-    Parameters
-    ----------
-    x : Tensor (n, p), float32
-    mean, scale : Tensor (s, 1, p)
-        Moments over the training rows of each net; the scale of a constant column is 1.
-    jumps : Jumps, optional
-        Cuts of covariates whose steps are further inputs.
-    """
-
-    x: Tensor
-    mean: Tensor
-    scale: Tensor
-    jumps: Jumps | None = None
-
-    @property
-    def width(self) -> int:
-        """Number of a net's inputs."""
-        return self.x.shape[1] + (0 if self.jumps is None else self.jumps.most)
-
-    @classmethod
-    def over_training_rows(cls, x: Tensor, scheme: Scheme) -> Inputs:
-        """Compute the moments of each net's training rows from one pass over the cells."""
-        cells = scheme.train.shape[1]
-        shift = x[: min(len(x), 1000)].double().mean(0)
-        count, total, square = (
-            torch.zeros(cells, 1),
-            torch.zeros(cells, x.shape[1]).double(),
-            torch.zeros(cells, x.shape[1]).double(),
-        )
-        for c in range(cells):
-            rows = torch.from_numpy(np.flatnonzero(scheme.cell == c)).to(x.device)
-            for part in rows.split(20_000):
-                values = x[part].double() - shift
-                total[c] += values.sum(0).cpu()
-                square[c] += values.square().sum(0).cpu()
-            count[c] = len(rows)
-        train = torch.from_numpy(scheme.train).double()
-        size = train @ count.double()
-        mean = train @ total / size
-        variance = (train @ square / size - mean.square()).clamp_min(0.0)
-        scale = torch.where(variance > 1e-12 * (mean.square() + 1e-12), variance.sqrt(), torch.ones_like(variance))
-        return cls(x, (mean + shift.cpu()).float()[:, None].to(x.device), scale.float()[:, None].to(x.device))
-
-    def values(self, rows: Tensor) -> Tensor:
-        """Return a copy of the covariates (s, b, p) of `rows` (s, b)."""
-        return self.x[rows.reshape(-1)].view(*rows.shape, self.x.shape[1])
-
-    def standardize(self, nets: Tensor, values: Tensor) -> Tensor:
-        """Standardize covariates (s, b, p) in place, each net by its own moments, and add the steps of its jumps."""
-        steps = [] if self.jumps is None else [self.jumps.select(nets).steps(values)]
-        standard = values.sub_(self.mean[nets]).div_(self.scale[nets])
-        return torch.cat([standard, *steps], 2) if steps else standard
-
-    def standardized(self, nets: Tensor, rows: Tensor) -> Tensor:
-        """Return the inputs (s, b, p) of `rows` (s, b), each net's standardized by its own moments."""
-        return self.standardize(nets, self.values(rows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,6 +290,30 @@ class _Loop:
         looks = tuple(zip(at, mean_losses(snapshots.history[i]), strict=False))
         alpha = torch.full((len(steps),), g.alpha, dtype=torch.float64)
         return TrainedGroup(g, parameters, steps, snapshots.loss[i], steps * self.schedule.batch / size, looks, alpha)
+
+
+def least_loss(trained: list[TrainedGroup]) -> TrainedGroup:
+    """Return nets that differ in alpha as one: each snapshot has the alpha of the least held-out loss.
+
+    The curve is that of the alpha that most snapshots chose.
+    """
+    if len(trained) == 1:
+        return trained[0]
+    best = torch.stack([each.loss for each in trained]).argmin(0)
+    snapshots = torch.arange(len(best))
+
+    def chosen(name: str) -> Tensor:
+        values = torch.stack([getattr(each, name) for each in trained])
+        return values[best.to(values.device), snapshots.to(values.device)]
+
+    return replace(
+        trained[int(best.mode().values)],
+        parameters=chosen("parameters"),
+        steps=chosen("steps"),
+        loss=chosen("loss"),
+        epochs=chosen("epochs"),
+        alpha=chosen("alpha"),
+    )
 
 
 def mean_losses(histories: list[list[float]]) -> list[float]:

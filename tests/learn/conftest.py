@@ -13,10 +13,10 @@ import torch
 from deepdml.design.data import build_data
 from deepdml.design.splits import SplitPlan, make_plan
 from deepdml.families import resolve_family
+from deepdml.learn.inputs import Inputs
 from deepdml.learn.problem import LearnOptions, Problem, pose
 from deepdml.learn.scheme import Scheme, paired, single
 from deepdml.learn.tasks import Task, Units
-from deepdml.learn.training import Inputs
 
 
 @dataclass(frozen=True)

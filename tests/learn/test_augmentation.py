@@ -10,10 +10,10 @@ import torch
 import deepdml as dd
 from deepdml.errors import OptionError
 from deepdml.learn import augmentation, heads
-from deepdml.learn.augmentation import Views, least_loss, view_of_all
+from deepdml.learn.augmentation import Views
 from deepdml.learn.backbones import Perceptron
 from deepdml.learn.heads import HeadFeatures, refit_heads
-from deepdml.learn.training import NetGroup, Schedule, TrainedGroup, _Loop, train
+from deepdml.learn.training import NetGroup, Schedule, TrainedGroup, _Loop, least_loss, train
 
 pytestmark = pytest.mark.filterwarnings("ignore::deepdml.errors.DeepDMLWarning")  # of samples this small
 
@@ -57,7 +57,7 @@ class TestViews:
 
         p = posed()
         before = p.inputs.x.clone()
-        seen = view_of_all(p.inputs, careless, np.random.default_rng(1))
+        seen = p.inputs.view_of_all(careless, np.random.default_rng(1))
         assert torch.equal(p.inputs.x, before)
         torch.testing.assert_close(seen.x, before + 1)
 
@@ -73,7 +73,7 @@ class TestViews:
     @pytest.mark.filterwarnings("ignore::RuntimeWarning")
     def test_what_is_no_view(self, posed, augment, message):
         with pytest.raises(OptionError, match=message):
-            view_of_all(posed().inputs, augment, np.random.default_rng(1))
+            posed().inputs.view_of_all(augment, np.random.default_rng(1))
 
 
 class TestTraining:
@@ -110,7 +110,7 @@ class TestTraining:
     def test_a_larger_alpha_makes_theta_change_less(self, posed):
         p = posed(wave=1.0)
         nets = torch.arange(p.scheme.n_nets)
-        seen = view_of_all(p.inputs, noisy, np.random.default_rng(1))
+        seen = p.inputs.view_of_all(noisy, np.random.default_rng(1))
         every = torch.arange(400).expand(len(nets), -1)
         changes = []
         for trained in trained_for(p, 0.0, 1.0, 100.0):
@@ -140,7 +140,7 @@ def test_refit_heads_keep_the_pull(posed, monkeypatch):
     p = posed(learner="net", n_folds=10)
     trained = trained_for(p, 0.0, 5.0)[1]
     fold = torch.from_numpy(p.plan.fold)
-    seen = view_of_all(p.inputs, noisy, np.random.default_rng(1))
+    seen = p.inputs.view_of_all(noisy, np.random.default_rng(1))
     out, _ = refit_heads([trained], p.inputs, p.scheme, fold, p.plan.fold_block, seen)
     task = trained.group.task
     for k, a in enumerate(p.plan.fold_block):

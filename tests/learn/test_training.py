@@ -8,10 +8,11 @@ import torch
 
 from deepdml.learn.backbones import Perceptron
 from deepdml.learn.candidates import fit_basis, linear_basis
+from deepdml.learn.inputs import Inputs
 from deepdml.learn.nuisances import _schedule
 from deepdml.learn.problem import LearnOptions
 from deepdml.learn.scheme import Scheme
-from deepdml.learn.training import CHECK, Inputs, NetGroup, Schedule, TrainedGroup, train
+from deepdml.learn.training import CHECK, NetGroup, Schedule, TrainedGroup, train
 
 SEEDS = 11
 
