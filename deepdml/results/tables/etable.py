@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from deepdml.errors import OptionError, refuse_lost_folder, unknown_option
-from deepdml.results.tables.layout import Panel, Table, Type
+from deepdml.results.tables.layout import Panel
 from deepdml.results.tables.reading import Column, read
 from deepdml.results.tables.rows import Numbers, Statistics, check_labels, coefficient_rows, select, statistic_rows
+from deepdml.results.tables.table import Table, Type
 
 _TYPES = {".tex": "tex", ".html": "html", ".htm": "html", ".md": "md", ".docx": "docx", ".typ": "typst", ".csv": "df"}
 _BELOW = {

@@ -4,20 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
 
-from deepdml.errors import DataError, unknown_option
-from deepdml.results.tables import markup, office, plain
-
-Type = Literal["tex", "html", "md", "docx", "typst", "df"]
-RENDERERS = {
-    "tex": markup.latex,
-    "html": markup.html,
-    "md": plain.markdown,
-    "docx": office.word,
-    "typst": markup.typst,
-    "df": plain.frame,
-}
+from deepdml.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +44,8 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
-    """A table of fits; it prints as text and shows itself in notebooks.
+class Layout:
+    """What stands in a table of fits, and where.
 
     Parameters
     ----------
@@ -87,24 +75,6 @@ class Table:
         widths = {len(level) for level in self.headers} | {len(row.cells) for row in self.all_rows()}
         if widths != {self.n_columns}:
             raise DataError(f"a table's rows and headers must have as many entries as it has columns, not {widths}")
-
-    def __str__(self) -> str:
-        return plain.text(self)
-
-    def _repr_html_(self) -> str:
-        return markup.html(self)
-
-    def render(self, type: Type) -> Any:
-        """Return the table as text in a markup language, as a DataFrame ("df"), or as a python-docx Document ("docx").
-
-        Raises
-        ------
-        MissingLibraryError
-            For "docx" without maketables.
-        """
-        if type not in RENDERERS:
-            raise unknown_option("type", type, RENDERERS)
-        return RENDERERS[type](self)
 
     def all_rows(self) -> Iterator[Row]:
         """Every row from top to bottom."""

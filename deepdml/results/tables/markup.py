@@ -5,12 +5,9 @@ from __future__ import annotations
 import html as escaping
 import re
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 from deepdml.results.summary import LATEX
-
-if TYPE_CHECKING:
-    from deepdml.results.tables.layout import Line, Table
+from deepdml.results.tables.layout import Layout, Line
 
 _LATEX = LATEX | str.maketrans({"²": "$^{2}$", "\N{MULTIPLICATION SIGN}": r"$\times$"})
 _TYPST = str.maketrans({char: f"\\{char}" for char in "\\[]#*_$@~`<>\"'=/-+"})
@@ -22,7 +19,7 @@ def minus(text: str) -> str:
     return _MINUS.sub("\N{MINUS SIGN}", text)
 
 
-def latex(table: Table) -> str:
+def latex(table: Layout) -> str:
     r"""Return a table environment; it needs the packages booktabs and threeparttable."""
     lines = [
         r"% \usepackage{booktabs,threeparttable}",
@@ -42,7 +39,7 @@ def latex(table: Table) -> str:
     return "\n".join([*lines, r"\end{threeparttable}", r"\end{table}", ""])
 
 
-def _latex_head(table: Table) -> list[str]:
+def _latex_head(table: Layout) -> list[str]:
     lines = []
     for level in table.headers:
         entries, rules, start = [], [], 2
@@ -71,7 +68,7 @@ def _tex_number(text: str) -> str:
     return _MINUS.sub("$-$", _tex(text))
 
 
-def html(table: Table) -> str:
+def html(table: Layout) -> str:
     """Return a table element that needs no style sheet."""
     anchor = f' id="{escaping.escape(table.label)}"' if table.label else ""
     lines = [f'<table class="deepdml-etable"{anchor} style="border-collapse:collapse;border:none;text-align:center">']
@@ -108,7 +105,7 @@ def _html_line(line: Line, n_columns: int) -> str:
     return f'<tr><th scope="row" style="{left}">{label}</th>{"".join(cells)}</tr>'
 
 
-def typst(table: Table) -> str:
+def typst(table: Layout) -> str:
     """Return a Typst figure with the rules of booktabs."""
     n = table.n_columns
     caption = f"  caption: figure.caption(position: top)[{_typ(table.title)}]," if table.title else ""
@@ -130,7 +127,7 @@ def typst(table: Table) -> str:
     return "\n".join([*lines, "  ],", f") <{table.label}>" if table.label else ")", ""])
 
 
-def _typst_head(table: Table) -> list[str]:
+def _typst_head(table: Layout) -> list[str]:
     lines = []
     for level in table.headers:
         entries, rules, start = [], [], 1

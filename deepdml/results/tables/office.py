@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from deepdml.errors import MissingLibraryError
+from deepdml.results.tables.layout import Layout, Row
 from deepdml.results.tables.markup import minus
 
-if TYPE_CHECKING:
-    from deepdml.results.tables.layout import Row, Table
 
-
-def word(table: Table) -> Any:
+def word(table: Layout) -> Any:
     """Return a python-docx Document with the table, its numbered caption and its notes.
 
     Raises

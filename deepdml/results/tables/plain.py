@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import re
 import textwrap
-from typing import TYPE_CHECKING
 
 import pandas as pd
 from tabulate import SEPARATING_LINE, tabulate
 
-if TYPE_CHECKING:
-    from deepdml.results.tables.layout import Line, Table
+from deepdml.results.tables.layout import Layout, Line
 
 _MARKDOWN = re.compile(r"([\\`*_|<])")
 ENTRIES = {"se": "standard error", "ci": "interval", "t": "statistic", "p": "p-value"}
 
 
-def text(table: Table) -> str:
+def text(table: Layout) -> str:
     """Return the table for a terminal."""
     rows: list[list[str] | str] = [["", *level] for level in table.headers[1:]]
     for section in table.sections():
@@ -30,7 +28,7 @@ def text(table: Table) -> str:
     return "\n".join([*([table.title] if table.title else []), body, "-" * width, *notes])
 
 
-def markdown(table: Table) -> str:
+def markdown(table: Layout) -> str:
     """Return a pipe table; a header of several lines becomes rows below the first, since Markdown has one."""
     rows = [["", *level] for level in table.headers[1:]]
     rows += [_cells(line, table.n_columns) for section in table.sections() for line in section]
@@ -41,7 +39,7 @@ def markdown(table: Table) -> str:
     return "\n\n".join([*title, body, *map(_md, table.notes)]) + "\n"
 
 
-def frame(table: Table) -> pd.DataFrame:
+def frame(table: Layout) -> pd.DataFrame:
     """Return the formatted entries, indexed by panel (where there are several), row and kind of entry."""
     index, rows = [], []
     for panel in table.panels:

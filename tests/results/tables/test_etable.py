@@ -16,7 +16,8 @@ import statsmodels.formula.api as smf
 import deepdml as dd
 from deepdml.errors import MissingLibraryError, OptionError
 from deepdml.results import Results
-from deepdml.results.tables.layout import Row, Table
+from deepdml.results.tables import Table
+from deepdml.results.tables.layout import Row
 
 
 def row(table: Table, label: str) -> Row:

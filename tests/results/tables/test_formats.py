@@ -17,7 +17,8 @@ import statsmodels.formula.api as smf
 import deepdml as dd
 from deepdml.errors import DataError, OptionError
 from deepdml.results import Results
-from deepdml.results.tables.layout import Cell, Panel, Row, Table
+from deepdml.results.tables import Table
+from deepdml.results.tables.layout import Cell, Panel, Row
 
 AWKWARD = r"50% of $x_1$ & {a} ~ <b>^2 \ #1 |c| `d` [e] *f* 'g' " + '"h" @i //j'
 
