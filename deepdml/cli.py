@@ -385,12 +385,13 @@ def _read_json(path: Path) -> Any:
 @replicate.command("verify")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--rerun", is_flag=True, help="Also run the package's master script, which trains again, and compare.")
-def replicate_verify(folder: Path, rerun: bool) -> None:
+@click.option("--no-progress", is_flag=True, help="No progress bar of --rerun.")
+def replicate_verify(folder: Path, rerun: bool, no_progress: bool) -> None:
     """Check the package in FOLDER: files, tables, versions. One line for each failure, and exit code 1."""
     with _one_line_messages():
         from deepdml import replication
 
-        found = replication.verify(folder, rerun=rerun)
+        found = replication.verify(folder, rerun=rerun, progress=False if no_progress else None)
         for line in found.checks:
             click.echo(line)
         for line in found.failures:

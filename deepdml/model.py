@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from deepdml.design.data import ModelData, add_groups, build_data
+from deepdml.design.data import Levels, ModelData, add_groups, build_data
 from deepdml.errors import DataError, OptionError
 from deepdml.families import Family, resolve_family
 from deepdml.learn.architecture import Conv
@@ -17,6 +17,7 @@ from deepdml.options import (
     KINDS,
     Auto,
     architecture,
+    beside,
     covariance_keywords,
     function,
     joined_by,
@@ -129,7 +130,7 @@ class DeepDML:
             groups=groups,
             missing=self._missing,
             context=self._context,
-            categorical=self.family.categorical,
+            levels=Levels.of(self.family),
         )
         self.family.check_support(built.y, built.y_name, built.index)
         return built
@@ -440,10 +441,5 @@ def structural_dml(
         f"Y ~ {' + '.join(columns)} | X",
         data,
         family,
-        hidden=hidden,
-        epochs=epochs,
-        n_folds=n_folds,
-        lr=lr,
-        progress=None if verbose else False,
-        **options,
+        **beside(options, hidden=hidden, epochs=epochs, n_folds=n_folds, lr=lr, progress=None if verbose else False),
     )

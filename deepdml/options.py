@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from deepdml.design.data import ModelData
+from deepdml.design.labels import in_order, labels_among, on_rows
 from deepdml.design.names import Names
 from deepdml.design.table import Table, open_table
 from deepdml.errors import DataError, OptionError, list_rows, near_names, unknown_option
@@ -38,16 +39,17 @@ def unknown_keyword(name: str, allowed: Sequence[str]) -> OptionError:
     return unknown_option("option", name, allowed)
 
 
-def named_arrays(
-    outcome: ArrayLike, treatments: ArrayLike, covariates: ArrayLike
-) -> tuple[dict[str, NDArray[Any]], list[str]]:
+def named_arrays(outcome: ArrayLike, treatments: ArrayLike, covariates: ArrayLike) -> tuple[dict[str, Any], list[str]]:
     """Return columns Y, T (or T0, T1, ...) and X of arrays, and the names of the treatments.
 
     Raises
     ------
     DataError
-        For treatments that are no numbers.
+        For treatments that are no numbers, and for pandas objects with other row labels than one another's.
     """
+    labels = labels_among((outcome, treatments, covariates))
+    arrays = (in_order(*pair, labels) for pair in (("Y", outcome), ("T", treatments), ("X", covariates)))
+    y, treatments, x = np.asarray(next(arrays)), next(arrays), np.asarray(next(arrays))
     try:
         given = np.asarray(treatments, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -55,8 +57,23 @@ def named_arrays(
             f"T holds something other than numbers ({error}). For categories use fit() and C(...) in its formula."
         ) from error
     columns = {"T": given} if given.ndim == 1 else {f"T{j}": column for j, column in enumerate(given.T)}
-    x = np.asarray(covariates)
-    return {"Y": np.asarray(outcome), **columns, "X": x[:, None] if x.ndim == 1 else x}, list(columns)
+    # the labels stay with the outcome, so that groups and weights of pandas find their rows
+    labelled = pd.Series(y, index=labels) if labels is not None and y.shape == labels.shape else y
+    return {"Y": labelled, **columns, "X": x[:, None] if x.ndim == 1 else x}, list(columns)
+
+
+def beside(options: Mapping[str, Any], **own: Any) -> dict[str, Any]:
+    """Return the options of `fit` and those that `structural_dml` has names of its own for.
+
+    Raises
+    ------
+    OptionError
+        For an option that is given by the name it has in `fit`.
+    """
+    for name, here in (("hidden", "hidden_dims"), ("progress", "verbose")):
+        if name in options:
+            raise OptionError(f"structural_dml has {here} in the place of {name}, as the deep-inference package has.")
+    return {**options, **own}
 
 
 def covariance_keywords(
@@ -136,7 +153,7 @@ def propensities_of(treatment: Any, user_data: Any) -> ArrayLike | None:
 def known_propensities(treatment: ArrayLike, data: ModelData) -> NDArray[np.float64]:
     """Return known propensities (n, m) of the distinct structural rows, in the order in which they first appear."""
     rows = distinct_rows(data.t).rows
-    given = np.asarray(treatment, dtype=np.float64)
+    given = _propensity_numbers(treatment)
     dummies = np.flatnonzero(np.ptp(rows, axis=0) > 0)
     width = 1 if len(rows) == 2 else len(dummies)
     if len(rows) != width + 1:
@@ -146,9 +163,10 @@ def known_propensities(treatment: ArrayLike, data: ModelData) -> NDArray[np.floa
         )
     if given.ndim == 0:
         given = np.full((len(data.y), width), given)
+    if len(given) in (data.n_total, len(data.rows)):
+        given = on_rows("the known propensities", given, data.rows, data.n_total, data.index)
+    given = np.asarray(given)
     given = given[:, None] if given.ndim == 1 else given
-    if len(given) == data.n_total:
-        given = given[data.rows]
     if given.shape != (len(data.y), width):
         raise DataError(
             f"known propensities have shape {np.shape(treatment)}; ({data.n_total:,},) or "
@@ -168,6 +186,19 @@ def known_propensities(treatment: ArrayLike, data: ModelData) -> NDArray[np.floa
     if not np.isin(on, (0.0, 1.0)).all() or (on.sum(1) > 1).any():
         raise OptionError("known propensities need dummy coding of the treatment's levels; use C(...) in the formula.")
     return np.where(on.sum(1) == 1, given @ on.T, 1.0 - given.sum(1, keepdims=True))
+
+
+def _propensity_numbers(treatment: ArrayLike) -> Any:
+    """Return known propensities as numbers, those of pandas with their labels."""
+    try:
+        if isinstance(treatment, pd.Series | pd.DataFrame):
+            return treatment.astype(np.float64)
+        return np.asarray(treatment, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"known propensities are numbers between 0 and 1, but a {type(treatment).__name__} was given that holds "
+            f"something else ({error})."
+        ) from error
 
 
 BACKBONES = ("mlp", "residual", "transformer")

@@ -124,6 +124,45 @@ class TestChoices:
         np.testing.assert_allclose(tail.params, expected, atol=0.01)  # order 1/n
         assert list(tail.params.index) == ["P(y > poor)", "P(y > fair)"]
 
+    @pytest.fixture
+    def ratings(self):
+        rng = np.random.default_rng(9)
+        t = rng.standard_normal(600)
+        level = np.clip((1.0 + t + rng.logistic(size=600)).astype(int), 0, 2)
+        return pd.DataFrame({"level": level, "health": np.array(["poor", "fair", "good"])[level], "t": t, "x": t**2})
+
+    def test_levels_that_the_user_gives_are_those_of_the_fit(self, ratings):
+        low = ["poor", "fair", "good"]
+        expected = dd.fit("level ~ t | x", ratings, "ordered_logit", **QUICK)
+        for family, outcome in (
+            (dd.families.OrderedLogit(low), "health"),
+            (dd.families.OrderedLogit([2, 1, 0]), "I(2 - level)"),
+        ):
+            res = dd.fit(f"{outcome} ~ t | x", ratings, family, **QUICK)
+            np.testing.assert_array_equal(res.params, expected.params)
+            np.testing.assert_array_equal(res.bse, expected.bse)
+        named = dd.fit("health ~ t | x", ratings, dd.families.MNLogit(low), **QUICK)
+        assert list(named.params.index)[::2] == ["Intercept[fair]", "Intercept[good]"]
+
+    def test_texts_have_no_order_of_their_own(self, ratings):
+        message = r"'health' holds texts, whose alphabetical order need not be theirs \(fair, good, poor\)"
+        for frame in (ratings, ratings.astype({"health": "category"}), ratings.astype({"health": "string"})):
+            with pytest.raises(DataError, match=message):
+                dd.DeepDML("health ~ t | x", frame, "ordered_logit")
+        sure = pd.Categorical(ratings["health"], ["fair", "good", "poor"], ordered=True)
+        assert dd.DeepDML("health ~ t | x", ratings.assign(health=sure), "ordered_logit").arrays.y_levels[0] == "fair"
+
+    def test_a_level_that_was_not_given(self, ratings):
+        with pytest.raises(
+            DataError, match=r"'health' is 'good' in row\(s\) \d+, .*, and the levels given .*'poor', 'fair'"
+        ):
+            dd.DeepDML("health ~ t | x", ratings, dd.families.OrderedLogit(["poor", "fair", "so-so"]))
+
+    def test_levels_without_rows(self, ratings):
+        health = pd.Categorical(ratings["health"], ["none", "poor", "fair", "good"], ordered=True)
+        with pytest.raises(DataError, match=r"'none' in 0, 'poor' in .*Take out the levels without rows"):
+            dd.fit("health ~ t | x", ratings.assign(health=health), "ordered_logit", **QUICK)
+
     def test_categories_need_a_family_of_levels(self):
         frame = choices(np.random.default_rng(5), 60)
         with pytest.raises(DataError, match="'mnlogit' or 'ordered_logit'"):
@@ -173,6 +212,40 @@ class TestDurations:
     def test_other_families_refuse_surv(self, frame):
         with pytest.raises(DataError, match=r"family 'gamma' has no censored outcomes.*weibull"):
             dd.fit("Surv(time, ended) ~ t | x", frame, "gamma", **QUICK)
+
+    @pytest.mark.parametrize(
+        ("outcome", "message"),
+        [
+            (
+                "Surv(time, word)",
+                r"the event of Surv\(time, event\) holds categories such as '(no|yes)'; needed are 1 where",
+            ),
+            (
+                "Surv(text, ended)",
+                r"the time of Surv\(time, event\) holds categories such as '\d.*'; needed are numbers",
+            ),
+            ("Surv(day, ended)", r"the time of Surv\(time, event\) holds dates or spans of time"),
+            ("Surv(span, ended)", r"the time of Surv\(time, event\) holds dates or spans of time"),
+            ("Surv(time, code)", r"the event of Surv\(time, event\) is 2 in some rows; it must be 0 .* status == 2\)"),
+            ("Surv(time)", r"Surv has 1 column\(s\); needed are two, Surv\(time, event\)"),
+            ("Surv(time, ended, code)", r"Surv has 3 column\(s\); needed are two"),
+        ],
+    )
+    def test_what_is_no_duration(self, frame, outcome, message):
+        span = pd.to_timedelta(frame["time"], "D")
+        word = np.where(frame["ended"], "yes", "no")
+        odd = frame.assign(word=word, text=frame["time"].astype(str), span=span, day=pd.Timestamp("2020-01-01") + span)
+        with pytest.raises(DataError, match=message):
+            dd.fit(f"{outcome} ~ t | x", odd.assign(code=odd["ended"] + 1), "weibull", **QUICK)
+
+    def test_the_ways_to_write_an_end(self, frame):
+        ways = frame.assign(flag=(frame["ended"] == 1).astype("boolean"), word=np.where(frame["ended"], "yes", "no"))
+        expected = dd.DeepDML("Surv(time, ended) ~ t | x", frame, "weibull").arrays
+        for outcome in ("Surv(time, flag)", "Surv(time, word == 'yes')"):
+            built = dd.DeepDML(f"{outcome} ~ t | x", ways, "weibull").arrays
+            np.testing.assert_array_equal(built.event, expected.event)
+            np.testing.assert_array_equal(built.y, expected.y)
+        assert dd.DeepDML("Surv(time, 1) ~ t | x", frame, "weibull").arrays.event.all()
 
     def test_missing_times_are_dropped_and_counted(self, frame):
         holes = frame.head(600).copy()

@@ -307,6 +307,44 @@ def test_treatment_models(data, formula, treatment, error, message):
         dd.fit(formula, data, treatment=treatment, **QUICK)
 
 
+def test_known_propensities_follow_the_labels_of_the_rows(data):
+    """In another order they would be those of other people."""
+    known = pd.Series(np.where(data["age"] > 0, 0.6, 0.4), index=data.index)
+    fits = [
+        dd.fit("wage ~ binary | age", data, treatment=given, learner="net", **QUICK)
+        for given in (known.to_numpy(), known.sample(frac=1.0, random_state=1))
+    ]
+    pd.testing.assert_series_equal(fits[0].params, fits[1].params, check_exact=True)
+    with pytest.raises(DataError, match=r"the rows of the known propensities do not match the data's"):
+        dd.fit(
+            "wage ~ binary | age", data.set_axis(np.arange(N) + 7), treatment=known.set_axis(np.arange(N) + 9), **QUICK
+        )
+
+
+def test_known_propensities_that_are_texts(data):
+    with pytest.raises(DataError, match=r"known propensities are numbers between 0 and 1.*holds something else"):
+        dd.fit("wage ~ binary | age", data, treatment=data["arm"], **QUICK)
+
+
+def test_arrays_of_pandas_are_joined_by_label(data):
+    shuffled = data.sample(frac=1.0, random_state=1)
+    fits = [
+        dd.structural_dml(shuffled["wage"], given["binary"], given[["age"]], n_folds=5, learner="net", epochs=1, seed=1)
+        for given in (data, shuffled)
+    ]
+    assert fits[0].params.equals(fits[1].params)
+    with pytest.raises(DataError, match=r"the rows of [YX] do not match the data's"):
+        dd.structural_dml(
+            data["wage"].set_axis(np.arange(N) + 9), data["binary"], data[["age"]].set_axis(np.arange(N) + 5)
+        )
+
+
+@pytest.mark.parametrize(("name", "here"), [("hidden", "hidden_dims"), ("progress", "verbose")])
+def test_options_that_structural_dml_calls_otherwise(data, name, here):
+    with pytest.raises(OptionError, match=f"structural_dml has {here} in the place of {name}"):
+        dd.structural_dml(data["wage"], data["binary"], data[["age"]], **{name: (4,)})
+
+
 def test_the_row_of_an_impossible_propensity_is_named(data):
     known = np.where(np.arange(N) == 42, 1.2, 0.5)
     with pytest.raises(DataError, match=r"row\(s\) 42\."):

@@ -16,13 +16,13 @@ from deepdml.design.checks import check_treatments, check_weights, check_x_names
 from deepdml.design.encoding import Encoded, is_storable
 from deepdml.design.formula import ParsedFormula, is_plain, parse_formula
 from deepdml.design.names import quote
-from deepdml.design.outcome import read_outcome, surv
+from deepdml.design.outcome import Levels, read_outcome, surv
 from deepdml.design.roles import Groups, read_groups, read_weights
 from deepdml.design.specification import Block, Design, Source
 from deepdml.design.table import open_table
 from deepdml.errors import DataError, OptionError, list_rows, unknown_option
 
-__all__ = ["Design", "ModelData", "build_data"]
+__all__ = ["Design", "Levels", "ModelData", "build_data"]
 
 Float = NDArray[np.float64]
 Flags = dict[str, NDArray[np.bool_]]
@@ -116,7 +116,7 @@ def build_data(
     groups: Any = None,
     missing: Literal["drop", "raise"] = "drop",
     context: Mapping[str, Any] | None = None,
-    categorical: bool = False,
+    levels: Levels | None = None,
 ) -> ModelData:
     """Return the arrays of a fit.
 
@@ -134,8 +134,8 @@ def build_data(
         What to do with rows in which a variable used is missing, infinite, or transformed into either.
     context : dict, optional
         Arrays, constants and functions the formula may name beside the data's columns.
-    categorical : bool
-        Whether the outcome is to be read as levels, not as numbers.
+    levels : Levels, optional
+        What the family asks of an outcome that is one of a few levels; without it the outcome is a number.
 
     Raises
     ------
@@ -176,7 +176,7 @@ def build_data(
     kept = plan.evaluate(flags)
     if missing == "raise" and len(kept.rows) < table.n:
         raise DataError(f"missing='raise', but {_describe(flags, table.labels)}. Fill them or use missing='drop'.")
-    return _collect(plan, kept, w, g, flags, categorical)
+    return _collect(plan, kept, w, g, flags, levels)
 
 
 def add_groups(built: ModelData, data: Any, groups: Any) -> ModelData | None:
@@ -369,10 +369,10 @@ def _describe(flags: Flags, labels: NDArray[Any]) -> str:
 
 
 def _collect(
-    plan: _Plan, kept: _Kept, weights: Float | None, groups: Groups | None, flags: Flags, categorical: bool
+    plan: _Plan, kept: _Kept, weights: Float | None, groups: Groups | None, flags: Flags, levels: Levels | None
 ) -> ModelData:
     source, rows = plan.source, kept.rows
-    outcome = read_outcome(kept.outcome, plan.outcome, source, rows, categorical)
+    outcome = read_outcome(kept.outcome, plan.outcome, source, rows, levels)
     t, t_names = kept.treatments.values, kept.treatments.names
     terms = _term_columns(plan.treatments, kept.treatments.widths)
     check_treatments(t, t_names, terms)

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deepdml.design.columns import Column, canonical
+from deepdml.design.labels import in_order
 from deepdml.design.table import Table, from_any, open_table
 from deepdml.errors import DataError, list_rows, near_names
 
@@ -88,8 +89,10 @@ def _named_groups(groups: Any, table: Table) -> dict[str, Column]:
         if len(groups) != table.n or all(name in table for name in groups):
             return {name: _column_or_array("groups", name, table) for name in groups}
     elif hasattr(groups, "columns") or isinstance(groups, dict):
-        frame = open_table(in_order(groups, table.labels))
-        _check_length("groups", frame.n, table)
+        _check_length("groups", open_table(groups).n, table)
+        if isinstance(groups, dict):
+            groups = {name: in_order(f"groups {name!r}", way, table.row_labels) for name, way in groups.items()}
+        frame = open_table(in_order("groups", groups, table.row_labels))
         frame.require(frame.names)
         return {name: frame.column(name) for name in frame.names}
     elif getattr(groups, "ndim", 1) == 2:
@@ -109,19 +112,7 @@ def _column_or_array(role: str, value: Any, table: Table) -> Column:
     if not hasattr(value, "__len__") or getattr(value, "shape", None) == ():
         raise DataError(f"{role}={value!r} is neither a column name nor an array with one entry per row.")
     _check_length(role, len(value), table)
-    return canonical(role, from_any(role, in_order(value, table.labels)), table.labels)
-
-
-def in_order(values: Any, labels: NDArray[Any]) -> Any:
-    """Return a Series or DataFrame of pandas in the order of index labels (n,), if it has them all in another one.
-
-    Anything else, and an index with other labels or with the same one twice, is taken by position.
-    """
-    if not isinstance(values, pd.Series | pd.DataFrame):
-        return values
-    index, wanted = values.index, pd.Index(labels)
-    matches = index.is_unique and wanted.is_unique and wanted.isin(index).all()
-    return values.loc[wanted] if matches and not index.equals(wanted) else values
+    return canonical(role, from_any(role, in_order(role, value, table.row_labels)), table.labels)
 
 
 def _check_length(role: str, length: int, table: Table) -> None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
-import pandas as pd
 from formulaic.parser.types import Factor, Term
 from numpy.typing import NDArray
 
@@ -27,6 +26,7 @@ from deepdml.design.encoding import (
     unpack_constants,
     unpack_terms,
 )
+from deepdml.design.labels import in_order
 from deepdml.design.names import factors_of, names_in
 from deepdml.design.table import ArrayTable, Table, open_table
 from deepdml.errors import DataError, list_rows
@@ -38,9 +38,8 @@ class Source:
     """Columns of the data, and arrays of the context that stand beside them row by row."""
 
     def __init__(self, table: Table, context: Mapping[str, Any], names: Sequence[str]) -> None:
-        beside = {v: context[v] for v in names if v not in table and v in context and _has_rows(context[v], table.n)}
-        for name, value in beside.items():
-            _refuse_other_labels(name, value, table.labels)
+        given = {v: context[v] for v in names if v not in table and v in context and _has_rows(context[v], table.n)}
+        beside = {v: in_order(f"{v!r}, from context,", value, table.row_labels) for v, value in given.items()}
         self.table = table
         self.n = table.n
         self.labels = table.labels
@@ -110,21 +109,6 @@ def _has_rows(value: Any, n: int) -> bool:
         return n_rows(value) == n
     shape = getattr(value, "shape", None)
     return shape is not None and len(shape) in (1, 2) and shape[0] == n
-
-
-def _refuse_other_labels(name: str, value: Any, labels: NDArray[Any]) -> None:
-    """Refuse a frame or Series whose labels say that its rows are others; labels 0, 1, ... say nothing."""
-    if not isinstance(value, pd.DataFrame | pd.Series) or value.index.equals(pd.RangeIndex(len(labels))):
-        return
-    theirs, ours = pd.Index(value.index.to_numpy()), pd.Index(labels)
-    if theirs.equals(ours):
-        return
-    odd = ours.difference(theirs, sort=False)
-    what = f"no row for {len(odd):,} label(s) of the data: {list_rows(list(odd))}" if len(odd) else "another order"
-    raise DataError(
-        f"{name!r} comes from context and its rows do not match the data's: its index has {what}. Pass "
-        f"{name}.loc[data.index], or {name}.to_numpy() if the rows are the same ones in the same order."
-    )
 
 
 @dataclass(frozen=True, slots=True)

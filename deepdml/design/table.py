@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from deepdml.design.arrow import from_lists, from_tables, is_arrow, n_rows
 from deepdml.design.columns import Column, canonical, nonfinite_rows
+from deepdml.design.labels import in_order, labels_among
 from deepdml.design.mapped import is_mapped
 from deepdml.errors import DataError, near_names
 
@@ -30,6 +31,7 @@ class Table(ABC):
         self.names = tuple(names)
         self.n = n
         self.labels = np.arange(n) if labels is None else labels
+        self.row_labels = labels
         self._position = {name: i for i, name in enumerate(self.names)}
         self._columns: dict[str, Column] = {}
 
@@ -195,8 +197,9 @@ class ArrayTable(Table):
         if odd:
             first = next(iter(lengths))
             raise DataError(f"{first!r} has {n:,} rows, but {odd[0]!r} has {lengths[odd[0]]:,}; all need the same.")
-        super().__init__(list(lengths), n)
-        self._data = {str(name): value for name, value in data.items()}
+        labels = labels_among(data.values())
+        super().__init__(list(lengths), n, labels)
+        self._data = {str(name): in_order(repr(str(name)), value, labels) for name, value in data.items()}
 
     def _values(self, name: str) -> Any:
         return from_any(name, self._data[name])
@@ -256,7 +259,7 @@ def from_polars(series: Any) -> Any:
     if isinstance(dtype, pl.Array) and not series.null_count():
         return series.to_numpy()
     if isinstance(dtype, pl.Enum):
-        return pd.Series(pd.Categorical(series.to_list(), categories=dtype.categories.to_list()))
+        return pd.Series(pd.Categorical(series.to_list(), categories=dtype.categories.to_list(), ordered=True))
     if isinstance(dtype, pl.Decimal):
         series = series.cast(pl.Float64)
         dtype = series.dtype

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -24,9 +25,17 @@ class Categories(MultiIndex):
     support = "levels"
     categorical: ClassVar[bool] = True
 
+    ordinal: ClassVar[bool] = False
+    """Whether the order of the levels has a meaning."""
+
     def __init__(self, levels: Any = None) -> None:
         super().__init__()
-        self.levels: tuple[Any, ...] = () if levels is None else tuple(levels)
+        if levels is not None and (isinstance(levels, str) or not isinstance(levels, Iterable)):
+            raise OptionError(f"levels={levels!r}; needed is a list of them.")
+        given = [v.item() if isinstance(v, np.generic) else v for v in (() if levels is None else levels)]
+        if any(v in given[:i] for i, v in enumerate(given)):
+            raise OptionError(f"levels={given!r} names a level twice.")
+        self.levels: tuple[Any, ...] = tuple(given)
 
     @property
     def n_levels(self) -> int:
@@ -45,9 +54,13 @@ class Categories(MultiIndex):
         counts = np.bincount(y.astype(int), minlength=len(levels))
         if len(levels) < 3 or not counts.all():
             held = ", ".join(f"{level!r} in {count:,}" for level, count in zip(levels, counts, strict=False))
-            raise DataError(
-                f"family {self.name!r} needs three levels or more, each with rows; the outcome is {held}. "
+            what = (
                 "For two levels use family='logit' or 'probit'."
+                if np.count_nonzero(counts) < 3
+                else "Take out the levels without rows, such as with .cat.remove_unused_categories()."
+            )
+            raise DataError(
+                f"family {self.name!r} needs three levels or more, each with rows; the outcome is {held}. {what}"
             )
         return fitted
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepdml.errors import DataError, OptionError
+from deepdml.errors import DataError, OptionError, refuse_no_number
 from deepdml.families.base import Float, register
 from deepdml.families.indices import MultiIndex
 
@@ -48,10 +48,16 @@ class CustomLoss(MultiIndex):
         start: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
-        if isinstance(names, str) or not names or len(set(names)) < len(names):
+        if function is not None and not callable(function):
+            raise OptionError(
+                f"function={function!r} is not a function; needed is the loss of a row, loss(y, t, theta), such as "
+                "lambda y, t, theta: (y - theta[..., 0] * t[..., 1]) ** 2."
+            )
+        listed = isinstance(names, Sequence) and not isinstance(names, str)
+        if not listed or not names or not all(isinstance(v, str) for v in names) or len(set(names)) < len(names):
             raise OptionError(f"names={names!r}; needed is a list of different names, one for each entry of theta.")
         self.function, self.names = function, tuple(names)
-        self.first = tuple(0.0 for _ in names) if start is None else tuple(float(v) for v in start)
+        self.first = tuple(0.0 for _ in names) if start is None else _numbers(start)
         if len(self.first) != len(self.names):
             raise OptionError(f"start has {len(self.first)} values for the {len(self.names)} names of theta.")
 
@@ -93,3 +99,13 @@ class CustomLoss(MultiIndex):
             "a loss of your own says nothing about the mean of the outcome; pass a function h(x, t, theta) to "
             "estimate() instead."
         )
+
+
+def _numbers(start: Any) -> tuple[float, ...]:
+    try:
+        first = tuple(float(v) for v in start)
+    except (TypeError, ValueError) as error:
+        raise OptionError(f"start={start!r}; needed is a list of numbers, one for each entry of theta.") from error
+    for value in first:
+        refuse_no_number("an entry of start", value, "a finite number, from which the training of its theta starts")
+    return first

@@ -23,7 +23,8 @@ class OrderedLogit(Categories):
     Parameters
     ----------
     levels : sequence, optional
-        The J levels from low to high; from the data by default: an ordered categorical's, or sorted values.
+        The J levels from low to high; from the data by default: an ordered categorical's, or numbers as they follow
+        each other. Texts have no order of their own.
 
     References
     ----------
@@ -33,6 +34,7 @@ class OrderedLogit(Categories):
     name = "ordered_logit"
     aliases = ("ordered", "ologit")
     link = "logit"
+    ordinal = True
 
     @property
     def auxiliary(self) -> tuple[str, ...]:  # type: ignore[override]  # as many as the levels ask for

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from deepdml.errors import DataError, OptionError
+from deepdml.errors import DataError, OptionError, refuse_no_number
 from deepdml.families.arrays import exp, log, log_ndtr, matrix, ndtr, stack, where, zeros_like
 from deepdml.families.base import Float, register
 from deepdml.families.indices import MultiIndex
@@ -38,8 +38,8 @@ class Tobit(MultiIndex):
 
     def __init__(self, lower: float | None = 0.0, upper: float | None = None) -> None:
         super().__init__()
-        self.lower = -np.inf if lower is None else float(lower)
-        self.upper = np.inf if upper is None else float(upper)
+        self.lower = -np.inf if lower is None or _is(lower, -np.inf) else _point("lower", lower)
+        self.upper = np.inf if upper is None or _is(upper, np.inf) else _point("upper", upper)
         if not self.lower < self.upper:
             raise OptionError(f"lower={lower!r} is not below upper={upper!r}; these are the points of censoring.")
 
@@ -118,6 +118,15 @@ class Tobit(MultiIndex):
         at = self.quantile(share, eta)
         moves = (at > self.lower) & (at < self.upper)
         return moves[..., None] * np.stack([np.ones_like(at), special.ndtri(share) * np.exp(eta[..., 1])], axis=-1)
+
+
+def _point(side: str, value: Any) -> float:
+    refuse_no_number(side, value, "the point at which outcomes are censored, one number, or None for no such point")
+    return float(value)
+
+
+def _is(value: Any, point: float) -> bool:
+    return isinstance(value, float) and value == point
 
 
 def _sides(y: Any) -> tuple[Any, Any, Any]:

@@ -52,7 +52,11 @@ class Weibull(MultiIndex):
     def for_outcome(self, y: Float, event: Float | None, levels: tuple[Any, ...]) -> Self:
         fitted = super().for_outcome(y, None, levels)
         if event is not None and not np.isin(event, (0.0, 1.0)).all():
-            raise DataError("the event of Surv(time, event) must be 0 (censored) or 1.")
+            odd = np.unique(event[~np.isin(event, (0.0, 1.0))])
+            raise DataError(
+                f"the event of Surv(time, event) is {', '.join(f'{v:g}' for v in odd[:5])} in some rows; it must be 0 "
+                "(censored) or 1. Write the condition for an end in its place, such as Surv(time, status == 2)."
+            )
         if event is not None and not event.any():
             raise DataError("Surv(time, event) holds no event: every duration is censored.")
         fitted.censored = event is not None and not event.all()

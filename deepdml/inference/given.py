@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deepdml.design.roles import in_order
+from deepdml.design.labels import on_rows
 from deepdml.errors import DataError, OptionError, list_rows
 
 Codes = NDArray[np.intp]
@@ -72,7 +72,7 @@ def kept_column(role: str, name: str, values: Any, rows: Codes, n_total: int, la
             f"{role} {name!r} have shape {np.shape(values)}; needed is one value for each of the {n_total:,} rows of "
             "the data" + (f", or for each of the {rows.size:,} rows kept." if rows.size != n_total else ".")
         )
-    kept = pd.Series(_align(column, rows, n_total, labels)).reset_index(drop=True)
+    kept = pd.Series(on_rows(f"{role} {name!r}", column, rows, n_total, labels)).reset_index(drop=True)
     missing = np.flatnonzero(kept.isna())
     if missing.size:
         raise DataError(
@@ -80,11 +80,3 @@ def kept_column(role: str, name: str, values: Any, rows: Codes, n_total: int, la
             "Fill them in, or drop these rows before the fit."
         )
     return kept
-
-
-def _align(values: Any, rows: Codes, n_total: int, labels: NDArray[Any]) -> Any:
-    """Return the values of the kept rows: by index label where the order differs, else by position."""
-    ordered = in_order(values, labels)
-    if ordered is values and len(values) == n_total:
-        ordered = values.take(rows)
-    return ordered.array if isinstance(ordered, pd.Series) else ordered

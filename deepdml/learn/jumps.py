@@ -120,10 +120,10 @@ class _Search:
     @classmethod
     def of_net(cls, linear: list[tuple[BasisFit, Units]], net: int, x: Tensor, scheme: Scheme) -> _Search:
         """Return the search of a net that starts from linear fits."""
-        alone, place = scheme.of_net(net), torch.tensor([net], device=x.device)
+        alone = scheme.of_net(net)
         rows = alone.train_rows()[0]
         sample = torch.from_numpy(rows[:: math.ceil(len(rows) / ROWS)]).to(x.device)
-        return cls(alone, sample, x[sample], [(fit, fit.nets[net], units.select(place)) for fit, units in linear])
+        return cls(alone, sample, x[sample], [(fit, fit.nets[net], units.of_net(net)) for fit, units in linear])
 
     def gradients(self, without: int | None = None) -> Tensor:
         """Return the gradients (r, o) of all tasks at the fits, or at the fits without one of their steps."""
@@ -197,8 +197,8 @@ def fit_lines(linear: BasisFit, jumps: Jumps, x: Tensor, scheme: Scheme, units: 
     """Return the coefficients (s, 1 + p + c, o) of every net's linear fit with its steps, in the net's units."""
     lines = torch.nn.functional.pad(linear.nets, (0, 0, 0, jumps.most))
     for net in range(scheme.n_nets):
-        basis, unit = Stepped(linear.basis, jumps.of_net(net)), units.select(torch.tensor([net], device=x.device))
-        lines[net, : basis.n_features] = fit_basis("linear", linear.task, basis, x, scheme.of_net(net), unit).nets[0]
+        basis, alone = Stepped(linear.basis, jumps.of_net(net)), scheme.of_net(net)
+        lines[net, : basis.n_features] = fit_basis("linear", linear.task, basis, x, alone, units.of_net(net)).nets[0]
     return lines
 
 
@@ -208,8 +208,8 @@ def fit_stepped(
     """Fit a task twice on a sieve and each net's own jumps: with a ridge on all features, and on few of them."""
     fits = []
     for net in range(scheme.n_nets):
-        basis, unit = Stepped(sieve, jumps.of_net(net)), units.select(torch.tensor([net], device=x.device))
-        fits.append(fit_sieve(task, basis, x, scheme.of_net(net), unit))
+        basis = Stepped(sieve, jumps.of_net(net))
+        fits.append(fit_sieve(task, basis, x, scheme.of_net(net), units.of_net(net)))
     ridge, few = zip(*fits, strict=True)
     return OwnFit.gather(ridge, scheme), OwnFit.gather(few, scheme)
 

@@ -59,7 +59,7 @@ def fit_screened(linear: BasisFit, x: Tensor, scheme: Scheme, units: Units) -> O
     """
     fits = []
     for net, rows in enumerate(scheme.train_rows()):
-        unit = units.select(torch.tensor([net], device=x.device))
+        unit = units.of_net(net)
         terms = screen(linear, net, x, torch.from_numpy(rows).to(x.device), unit)
         fits.append(fit_basis("screened", linear.task, _basis(linear, x, terms), x, scheme.of_net(net), unit))
     return OwnFit.gather(fits, scheme)

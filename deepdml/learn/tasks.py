@@ -35,6 +35,10 @@ class Units:
         start = None if self.start is None else self.start[nets]
         return Units(self.center[nets], self.unit[nets], self.multiplier[nets], start)
 
+    def of_net(self, net: int) -> Units:
+        """Return the units of one net, with s = 1."""
+        return self.select(torch.tensor([net], device=self.unit.device))
+
     def to(self, device: torch.device) -> Units:
         """Return the units on a device."""
         start = None if self.start is None else self.start.to(device)

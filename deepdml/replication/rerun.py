@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 import numpy as np
+from tqdm import tqdm
 
 from deepdml.errors import DataError
 from deepdml.replication.artefacts import read_numbers, write_outcome
@@ -27,6 +28,7 @@ ESTIMATE = 0.2  # standard errors
 STANDARD_ERROR = 0.1  # share of itself
 
 REPORT = "run.json"
+_TICK = 0.5  # seconds between two looks at a process
 
 
 def run(folder: str | Path, exhibits: Callable[[], Mapping[str, Results]]) -> None:
@@ -99,20 +101,50 @@ def peak_memory() -> float | None:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)
 
 
-def rerun_script(folder: Path, script: str, output: Path) -> dict[str, Any]:
+def rerun_script(
+    folder: Path, script: str, output: Path, *, recorded: float = 0.0, progress: bool | None = None
+) -> dict[str, Any]:
     """Run a package's master script in a process of its own, with the threads recorded, and return its report.
+
+    Parameters
+    ----------
+    folder, script, output : path, str, path
+    recorded : float
+        Seconds that the fits took when the package was written, to which a progress bar runs.
+    progress : bool, optional
+        Whether to show that bar; by default where standard error is a terminal.
 
     Raises
     ------
     DataError
         If the script does not come to its end.
     """
-    recorded = json.loads((folder / "environment.json").read_text(encoding="utf-8"))["threads in the environment"]
-    environment = {name: value for name, value in os.environ.items() if name not in THREADS} | recorded
+    threads = json.loads((folder / "environment.json").read_text(encoding="utf-8"))["threads in the environment"]
+    environment = {name: value for name, value in os.environ.items() if name not in THREADS} | threads
     command = [sys.executable, str(folder.resolve() / script), "--output", str(output)]
-    done = subprocess.run(command, cwd=output, env=environment, capture_output=True, text=True, check=False)
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=output, env=environment, **pipes) as process:
+        try:
+            messages = _wait(process, script, recorded, sys.stderr.isatty() and progress is not False)
+        except BaseException:
+            process.kill()  # an interrupted check leaves nothing that trains on
+            raise
     if not (output / REPORT).is_file():
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise DataError(f"{script} stopped with exit code {done.returncode}: {last}")
+        last = (messages.strip().splitlines() or ["no message"])[-1]
+        raise DataError(f"{script} stopped with exit code {process.returncode}: {last}")
     report: dict[str, Any] = json.loads((output / REPORT).read_text(encoding="utf-8"))
     return report
+
+
+def _wait(process: subprocess.Popen[str], script: str, recorded: float, show: bool) -> str:
+    """Return what a process wrote to standard error; meanwhile a bar shows the time, against the recorded seconds."""
+    layout = "{desc} |{bar}| {elapsed}, recorded {total:.0f} s"
+    with tqdm(total=max(recorded, 1.0), disable=not show, bar_format=layout, leave=False) as bar:
+        bar.set_description_str(f"{script} trains again")
+        start = time.monotonic()
+        while True:
+            try:
+                return process.communicate(timeout=_TICK)[1]
+            except subprocess.TimeoutExpired:
+                bar.n = min(time.monotonic() - start, bar.total or 0.0)
+                bar.refresh()

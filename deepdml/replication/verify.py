@@ -14,6 +14,8 @@ from deepdml.replication.environment import other_builds, version_changes
 from deepdml.replication.manifest import MANIFEST, check_files, read_manifest, sha256
 from deepdml.replication.rerun import ESTIMATE, STANDARD_ERROR, rerun_script
 from deepdml.replication.script import NAME
+from deepdml.results import load
+from deepdml.results.storage import parts_of
 
 FORMAT = "deepdml-replication"
 VERSION = 1
@@ -46,7 +48,7 @@ class Verification:
         return "\n".join([*self.failures, *self.checks])
 
 
-def verify(folder: str | Path, *, rerun: bool = False) -> Verification:
+def verify(folder: str | Path, *, rerun: bool = False, progress: bool | None = None) -> Verification:
     """Check a replication package; nothing in it is executed unless `rerun` is asked for.
 
     Parameters
@@ -55,6 +57,8 @@ def verify(folder: str | Path, *, rerun: bool = False) -> Verification:
     rerun : bool
         Whether to run the master script, which trains every fit again, and to compare: to the bit where processor,
         system, packages and threads are those recorded, within the tolerance elsewhere.
+    progress : bool, optional
+        Whether a rerun shows a progress bar; by default where standard error is a terminal.
 
     Returns
     -------
@@ -84,7 +88,7 @@ def verify(folder: str | Path, *, rerun: bool = False) -> Verification:
     if rerun and wrong:
         failures.append("the master script was not run: its files are not those of the package")
     elif rerun:
-        again, passed = _check_rerun(folder)
+        again, passed = _check_rerun(folder, progress)
         failures, checks = failures + again, checks + passed
     return Verification(tuple(failures), tuple(checks))
 
@@ -130,12 +134,14 @@ def _check_tables(folder: Path, config: dict[str, Any], wrong: set[str]) -> list
     return found
 
 
-def _check_rerun(folder: Path) -> tuple[list[str], list[str]]:
+def _check_rerun(folder: Path, progress: bool | None) -> tuple[list[str], list[str]]:
     """Return what differs after running the master script, and what does not."""
+    fits = {entry["fit"]: entry["results"] for entry in _read(folder, "config.json")["exhibits"]}
     with tempfile.TemporaryDirectory() as output:
         try:
-            report = rerun_script(folder, NAME, Path(output))
-        except DataError as error:
+            recorded = sum(parts_of(load(folder / name)).fit.record.seconds for name in fits.values())
+            report = rerun_script(folder, NAME, Path(output), recorded=recorded, progress=progress)
+        except DeepDMLError as error:
             return [str(error)], []
     within = (
         "every bit"

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from deepdml.design.data import ModelData, build_data
+from deepdml.design.data import Levels, ModelData, build_data
 from deepdml.design.formula import parse_formula
 from deepdml.embed.cards import NOT_STATED
 from deepdml.errors import DataError, OptionError, list_rows, unknown_option
@@ -252,7 +252,7 @@ def _check_data(folder: Path, recipe: Recipe, fit: Fit, code: Mapping[str, Any],
         groups=_resolved(groups, recipe),
         missing=call["missing"],
         context={**context, **code},
-        categorical=fit.family.categorical,
+        levels=Levels.of(fit.family),
     )
     rows = fit.need_rows("a package")
     pairs: dict[str, tuple[Any, Any]] = {

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from deepdml.design.labels import on_rows
 from deepdml.design.table import Table, open_table
 from deepdml.errors import DataError, OptionError, near_names
 from deepdml.estimands import Arms, Interventions
@@ -114,14 +115,15 @@ class UserColumns:
         """Return the rows (n,) of a condition on covariates, or of a mask over the data."""
         if isinstance(condition, str):
             return self._condition(condition)
-        mask = np.asarray(condition)
+        given = condition if isinstance(condition, pd.Series) else np.asarray(condition)
+        mask = np.asarray(given)
         if mask.dtype != bool or mask.ndim != 1 or len(mask) not in (self._fit.n_total, self._fit.n):
             raise OptionError(
                 f"a subset is 'treated', 'untreated', a condition on columns, or True or False for each of the "
                 f"{self._fit.n_total:,} rows of the data; got {type(condition).__name__} of shape {mask.shape} and "
                 f"type {mask.dtype}."
             )
-        return np.asarray(mask[self._rows.rows] if len(mask) == self._fit.n_total else mask)
+        return np.asarray(self._on_rows("the mask of subset", given), bool)
 
     def _condition(self, condition: str) -> NDArray[np.bool_]:
         names = self.named_in(condition)
@@ -168,8 +170,12 @@ class UserColumns:
                 f"{what} have shape {np.shape(values)}; needed is one value for each of the {self._fit.n_total:,} rows "
                 "of the data."
             )
-        series = values if isinstance(values, pd.Series) else pd.Series(values)
-        return series.iloc[self._rows.rows] if len(series) == self._fit.n_total else series
+        column = values if isinstance(values, pd.Series) else pd.Series(values).array
+        return pd.Series(self._on_rows(what, column))
+
+    def _on_rows(self, what: str, values: Any) -> Any:
+        rows = self._rows
+        return on_rows(what, values, rows.rows, self._fit.n_total, rows.index)
 
 
 def _named(name: str, text: str) -> bool:

@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from deepdml.design.labels import on_rows
 from deepdml.errors import OptionError
+from deepdml.results.fit import Rows
 
 Float = NDArray[np.float64]
 
@@ -69,6 +71,22 @@ def compare(theta: Float, truth: Float, names: tuple[str, ...], weights: Float |
         rows += [_describe_one(values, weights, bins, ends) | {"correlation": correlation} for values in pair]
     table = pd.DataFrame(rows, index=pd.MultiIndex.from_product([names, ["fit", "truth"]], names=["coefficient", "of"]))
     return table[[*(c for c in table.columns if c != "histogram"), "histogram"]]
+
+
+def true_theta(truth: object, rows: Rows, n_total: int) -> Float:
+    """Return the true coefficients (n, d) of the rows of a fit, a frame's by their labels.
+
+    Raises
+    ------
+    OptionError, DataError
+        For what holds no numbers, and for other row labels than the data's.
+    """
+    if isinstance(truth, pd.DataFrame) and len(truth) in (n_total, len(rows.rows)):
+        truth = on_rows("truth", truth, rows.rows, n_total, rows.index)
+    try:
+        return np.asarray(truth, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise OptionError(f"truth holds something other than numbers ({error}); needed are those of theta.") from error
 
 
 def _describe_one(values: Float, weights: Float | None, bins: int, ends: Float | None = None) -> dict[str, float | str]:

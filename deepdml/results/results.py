@@ -21,7 +21,7 @@ from deepdml.results.diagnostics import Diagnostics, disagreement, largest_rows
 from deepdml.results.estimation import Estimates
 from deepdml.results.figures import Figures
 from deepdml.results.fit import Fit
-from deepdml.results.heterogeneity import compare, describe
+from deepdml.results.heterogeneity import compare, describe, true_theta
 from deepdml.results.inferences import Inferences
 from deepdml.results.leakage import leakage_path
 from deepdml.results.linear import LinearTests, model_info, restrictions
@@ -291,12 +291,12 @@ class Results(Figures, Inferences, MarginalEffects, ResultsWrapper):  # type: ig
         Raises
         ------
         OptionError
-            For a truth of another shape.
+            For a truth of another shape, or that is no numbers.
         """
         rows = self._fit.need_rows("hte()")
         if truth is None:
             return describe(rows.theta, self._fit.theta_names, rows.weights)
-        return compare(rows.theta, np.asarray(truth, dtype=np.float64), self._fit.theta_names, rows.weights)
+        return compare(rows.theta, true_theta(truth, rows, self._fit.n_total), self._fit.theta_names, rows.weights)
 
     @property
     def diagnostics(self) -> Diagnostics:

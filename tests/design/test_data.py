@@ -304,16 +304,16 @@ def test_data_columns_come_before_context(frame):
 def test_a_frame_in_context_has_the_rows_of_the_data(frame):
     """By label where it has labels; one with the labels 0, 1, ... is taken as it stands, as an array is."""
     own = pd.DataFrame({"a": np.arange(1.0 * N)}, index=frame.index)
-    for emb in (own, own.reset_index(drop=True), own.to_numpy()):
+    for emb in (own, own[::-1], own.reset_index(drop=True), own.to_numpy()):
         np.testing.assert_array_equal(build_data("y ~ t | emb", frame, context={"emb": emb}).x[:, 0], np.arange(N))
-    with pytest.raises(DataError, match=r"'emb' .* not match the data's: its index has another order\. Pass emb\.loc"):
-        build_data("y ~ t | emb", frame, context={"emb": own[::-1]})
     other = own.rename(index={"row3": "row77"})["a"]
-    with pytest.raises(DataError, match=r"no row for 1 label\(s\) of the data: row3"):
+    with pytest.raises(
+        DataError, match=r"'z', from context, do not match .* no row for 1 label\(s\) of the data: row3"
+    ):
         build_data("y ~ t | z", frame, context={"z": other})
     d = build_data("y ~ t | emb", frame, context={"emb": own})
-    with pytest.raises(DataError, match="another order"):
-        d.design.encode_covariates(frame[:9], context={"emb": own[:9][::-1]})
+    new = d.design.encode_covariates(frame[:9], context={"emb": own[:9][::-1]})
+    np.testing.assert_array_equal(new[:, 0], np.arange(9))
 
 
 # Missing rows --------------------------------------------------------------------------------------------------------
@@ -350,11 +350,53 @@ def test_groups_and_weights_of_pandas_follow_the_labels_of_the_rows(frame):
         np.testing.assert_array_equal(d.groups, expected.groups)
 
 
-@pytest.mark.parametrize("labels", ["other", "twice"])
-def test_groups_whose_labels_say_nothing_are_taken_by_position(frame, labels):
-    firms = frame["firm"].iloc[::-1].set_axis([f"firm{i}" for i in range(N)] if labels == "other" else ["row0"] * N)
-    d = build_data("y ~ t | age", frame, groups=firms)
-    np.testing.assert_array_equal(d.groups[:, 0], np.arange(N) % 10)  # codes are in order of appearance
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([f"firm{i}" for i in range(N)], r"no row for 60 label\(s\) of the data: row0, row1, .*\.to_numpy\(\)"),
+        (["row0"] * N, r"no row for 59 label\(s\) of the data: row1"),
+    ],
+)
+def test_groups_weights_and_context_with_the_labels_of_other_rows_are_refused(frame, labels, message):
+    odd = frame.set_axis(labels)
+    for role, options in (("groups", {"groups": odd["firm"]}), ("groups", {"groups": odd[["firm"]]})):
+        with pytest.raises(DataError, match=rf"the rows of {role} do not match the data's.*{message}"):
+            build_data("y ~ t | age", frame, **options)
+    with pytest.raises(DataError, match=rf"the rows of weights do not match the data's.*{message}"):
+        build_data("y ~ t | age", frame, weights=odd["w"])
+    with pytest.raises(DataError, match=rf"the rows of 'z', from context, do not match the data's.*{message}"):
+        build_data("y ~ t | z", frame, context={"z": odd["w"]})
+    with pytest.raises(DataError, match=rf"the rows of groups 'f' do not match the data's.*{message}"):
+        build_data("y ~ t | age", frame, groups={"f": odd["firm"]})
+
+
+def test_labels_that_stand_several_times_are_followed_by_nobody(frame):
+    twice = frame.set_axis([f"row{i // 2}" for i in range(N)])
+    expected = build_data("y ~ t | age", frame, groups="firm").groups
+    np.testing.assert_array_equal(build_data("y ~ t | age", twice, groups=twice["firm"]).groups, expected)
+    bare = twice["firm"].reset_index(drop=True)
+    np.testing.assert_array_equal(build_data("y ~ t | age", twice, groups=bare).groups, expected)
+    with pytest.raises(DataError, match=r"its index has the label 'row\d+' several times, so that rows cannot be told"):
+        build_data("y ~ t | age", twice, groups=twice["firm"][::-1])
+
+
+def test_data_without_labels_have_positions_only(frame):
+    """Rows of a shuffled frame: their labels are no positions in arrays that were made of them."""
+    shuffled = frame.reset_index(drop=True).sample(frac=1.0, random_state=1)
+    bare = {name: shuffled[name].to_numpy() for name in ("y", "t", "age")}
+    d = build_data("y ~ t | age", bare, groups=shuffled["firm"], weights=shuffled["w"])
+    np.testing.assert_array_equal(d.groups[:, 0], pd.factorize(shuffled["firm"])[0])
+    np.testing.assert_array_equal(d.weights, shuffled["w"])
+
+
+def test_a_dict_of_series_is_joined_by_label(frame):
+    mixed = {"y": frame["y"], "t": frame["t"][::-1], "age": frame["age"].to_numpy()}
+    d = build_data("y ~ t | age", mixed, groups=frame["firm"][::-1])
+    np.testing.assert_array_equal(d.t[:, 1], frame["t"])
+    np.testing.assert_array_equal(d.groups[:, 0], pd.factorize(frame["firm"])[0])
+    assert list(d.index) == list(frame.index)
+    with pytest.raises(DataError, match=r"the rows of 't' do not match the data's.*no row for 1 label\(s\).*row0"):
+        build_data("y ~ t | age", mixed | {"t": frame["t"].rename({"row0": "row99"})})
 
 
 def test_missing_groups_and_dates(frame):

@@ -280,6 +280,14 @@ class TestCensoring:
         with pytest.raises(OptionError, match="not below"):
             Tobit(lower=2.0, upper=1.0)
 
+    @pytest.mark.parametrize("point", ["a", True, np.nan, np.inf, [1.0], np.zeros(2)])
+    def test_tobit_refuses_points_that_are_no_numbers(self, point):
+        with pytest.raises(OptionError, match=r"^lower is .*; it must be the point at which outcomes are censored"):
+            Tobit(lower=point)
+
+    def test_an_infinite_point_is_none(self):
+        assert Tobit(-np.inf, np.inf).options() == {"lower": None, "upper": None}
+
     def test_censored_weibull_against_scipy(self):
         rng = np.random.default_rng(5)
         family, eta = Weibull(censored=True), np.array([[0.3, 0.5]])
@@ -337,13 +345,33 @@ class TestChoices:
         with pytest.raises(OptionError, match="have no order"):
             family.tail("a", np.zeros((2, 2)))
 
+    @pytest.mark.parametrize(
+        ("levels", "message"),
+        [("abc", "needed is a list"), (3, "needed is a list"), (["a", "b", "a"], "a level twice")],
+    )
+    def test_levels_are_a_list_of_different_ones(self, levels, message):
+        with pytest.raises(OptionError, match=message):
+            MNLogit(levels)
+
 
 class TestOwnLoss:
     def test_names_are_needed_and_differ(self):
-        for names in ((), ("a", "a"), "a"):
+        for names in ((), ("a", "a"), "a", 3, [1, 2], None):
             with pytest.raises(OptionError, match="names="):
                 CustomLoss(lambda y, t, theta: y, names)
 
     def test_start_has_a_value_for_each_name(self):
         with pytest.raises(OptionError, match="start has 1"):
             CustomLoss(lambda y, t, theta: y, ["a", "b"], start=[0.0])
+
+    @pytest.mark.parametrize("start", [["q"], 3, [None]])
+    def test_start_holds_numbers(self, start):
+        with pytest.raises(OptionError, match=r"start=.*; needed is a list of numbers"):
+            CustomLoss(lambda y, t, theta: y, ["a"], start)
+        with pytest.raises(OptionError, match=r"an entry of start is nan"):
+            CustomLoss(lambda y, t, theta: y, ["a"], [np.nan])
+
+    @pytest.mark.parametrize("function", [3, "loss", np.zeros(2)])
+    def test_what_is_no_function_is_refused_when_built(self, function):
+        with pytest.raises(OptionError, match=r"is not a function; needed is the loss of a row, loss\(y, t, theta\)"):
+            CustomLoss(function, ["a"])

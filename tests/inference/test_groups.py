@@ -78,9 +78,22 @@ def test_what_has_no_index_goes_by_position(form: Any) -> None:
     np.testing.assert_array_equal(codes[:, 0], [0, 0, 1, 1])
 
 
-def test_a_series_with_foreign_labels_goes_by_position() -> None:
-    codes, _ = encode_groups(pd.Series(FULL, index=range(100, 106)), ROWS, 6, LABELS)
-    np.testing.assert_array_equal(codes[:, 0], [0, 0, 1, 1])
+def test_a_series_with_the_labels_of_other_rows_is_refused() -> None:
+    series = pd.Series(FULL, index=range(100, 106))
+    with pytest.raises(DataError, match=r"the rows of groups 'groups' do not match .* no row for 4 label\(s\)"):
+        encode_groups(series, ROWS, 6, LABELS)
+    for bare in (series.reset_index(drop=True), series.to_numpy()):
+        np.testing.assert_array_equal(encode_groups(bare, ROWS, 6, LABELS)[0][:, 0], [0, 0, 1, 1])
+    # a fit to arrays has positions for labels
+    np.testing.assert_array_equal(encode_groups(series, ROWS, 6, ROWS)[0][:, 0], [0, 0, 1, 1])
+
+
+def test_labels_that_stand_several_times_go_by_position_where_they_are_the_data_s() -> None:
+    labels = np.array(["a", "a", "b", "b", "c", "c"])
+    series = pd.Series(FULL, index=labels)
+    np.testing.assert_array_equal(encode_groups(series, ROWS, 6, labels[ROWS])[0][:, 0], [0, 0, 1, 1])
+    with pytest.raises(DataError, match=r"the label 'c' several times, so that rows cannot be told apart"):
+        encode_groups(series[::-1], ROWS, 6, labels[ROWS])
 
 
 @pytest.mark.parametrize(

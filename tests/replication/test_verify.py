@@ -165,6 +165,59 @@ def test_a_rerun_gives_the_same_bits(package: Path) -> None:
     assert "agrees to every bit" in found.checks[-1]
 
 
+@pytest.mark.parametrize(
+    ("terminal", "progress", "shown"), [(True, None, True), (True, False, False), (False, None, False)]
+)
+def test_a_rerun_shows_that_it_goes_on(
+    package: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    terminal: bool,
+    progress: bool | None,
+    shown: bool,
+) -> None:
+    """As fits do: on a terminal, unless it is not wanted."""
+    report = "import json, sys, time; time.sleep(1.2); open(sys.argv[2] + '/run.json', 'w').write('{}')"
+    (package / "slow.py").write_text(report)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal, raising=False)
+    (tmp_path / "output").mkdir()
+    rerun.rerun_script(package, "slow.py", tmp_path / "output", recorded=80.0, progress=progress)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert ("slow.py trains again" in captured.err and "recorded 80 s" in captured.err) == shown
+    assert bool(captured.err) == shown
+
+
+def test_the_bar_of_a_rerun_runs_to_the_recorded_time(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {}
+
+    def script(folder: Path, name: str, output: Path, **options: object) -> dict[str, object]:
+        asked.update(options)
+        return {"exact": True, "seconds": 1.0, "failures": []}
+
+    monkeypatch.setattr(sys.modules["deepdml.replication.verify"], "rerun_script", script)
+    assert replication.verify(package, rerun=True, progress=False).ok
+    records = [dd.load(path) for path in (package / "artefacts").rglob("*.deepdml")]
+    assert asked == {"recorded": records[0].diagnostics.record.seconds, "progress": False}
+
+
+def test_an_interrupted_rerun_leaves_nothing_running(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (package / "slow.py").write_text("import time; time.sleep(600)")
+    seen: list[subprocess.Popen[str]] = []
+
+    def interrupt(process: subprocess.Popen[str], *_: object) -> str:
+        seen.append(process)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rerun, "_wait", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        rerun.rerun_script(package, "slow.py", tmp_path)
+    assert seen[0].returncode is not None
+
+
 def test_the_script_runs_with_the_deepdml_of_the_package_and_nothing_else_of_it(package: Path) -> None:
     """A wheel of pure Python is also a zip file that Python imports from."""
     (wheel,) = (package / "software").iterdir()

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import deepdml as dd
 from deepdml.errors import DataError, OptionError
 from deepdml.families import Logit
 from deepdml.learn.influence import TrainedNets
@@ -162,3 +163,41 @@ def test_skill_without_a_gap_is_undefined(build: Callable[..., Any]) -> None:
     flat = replace(known.record.nuisances[0], loss_constant=0.0)
     table = replace(known, record=replace(known.record, nuisances=(flat,))).results().diagnostics.to_frame()
     assert np.isnan(table.loc["outcome", "skill"])
+
+
+class TestRowsByLabel:
+    """What a user gives beside a fit, row for row: pandas' by label, in any order."""
+
+    @pytest.fixture
+    def labelled(self, build: Callable[..., Any]) -> tuple[Results, pd.Index]:
+        known = build(dropped=3)
+        names = np.array([f"row {i}" for i in range(403)], dtype=object)
+        data = replace(known.data, index=names[known.data.rows])
+        return replace(known, data=data).results(), pd.Index(names)
+
+    def test_masks_groups_and_truths(self, labelled: tuple[Results, pd.Index]) -> None:
+        res, names = labelled
+        rng = np.random.default_rng(0)
+        rows, order = pd.Series(rng.integers(0, 2, 403), index=names), rng.permutation(403)
+        truth = pd.DataFrame(rng.standard_normal((403, 2)), index=names)
+        mask = rows == 1
+        half = dd.AverageCoefficient(subset=mask.to_numpy())
+        for given in (mask, mask.iloc[order], mask.reset_index(drop=True), mask.loc[res.theta.index]):
+            got = res.estimate(dd.AverageCoefficient(subset=given))
+            pd.testing.assert_series_equal(got.params, res.estimate(half).params)
+        for given in (rows, rows.iloc[order], rows.loc[res.theta.index]):
+            np.testing.assert_array_equal(res.gate(given).params, res.gate(rows.to_numpy()).params)
+        expected = res.hte(truth.to_numpy()[3:])
+        for given in (truth, truth.iloc[order], truth.loc[res.theta.index]):
+            pd.testing.assert_frame_equal(res.hte(given), expected)
+
+    def test_labels_of_other_rows_are_refused(self, labelled: tuple[Results, pd.Index]) -> None:
+        res, names = labelled
+        other = pd.Series(np.arange(403) % 2 == 0, index=[f"person {name}" for name in names])
+        for use in (lambda: res.estimate(dd.AverageCoefficient(subset=other)), lambda: res.gate(other)):
+            with pytest.raises(DataError, match=r"do not match the data's: its index has no row for 400 label\(s\)"):
+                use()
+
+    def test_a_truth_that_is_no_numbers(self, results: Results) -> None:
+        with pytest.raises(OptionError, match="truth holds something other than numbers"):
+            results.hte([["a", "b"]] * 400)
