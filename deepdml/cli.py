@@ -54,6 +54,7 @@ _FLAGS = (
     (r"cov_kwds has (\w+)", r"--\1 was given"),
     (r"cov_type=('[^']*')", r"--cov-type \1"),
     (r"\boverwrite=True\b", "--overwrite"),
+    (r"\bn_folds=(\d+)", r"--folds \1"),
 )
 
 
@@ -92,7 +93,7 @@ def _choose(kind: str, path: Path, known: Mapping[str, Callable[..., Any]]) -> C
     suffix = path.suffix.lower()
     if suffix not in known:
         allowed = f"allowed are {', '.join(known)}.{near_names(suffix, known)}"
-        raise OptionError(f"{kind} {path.name!r} ends in {suffix or 'nothing'!r}; {allowed}")
+        raise OptionError(f"{kind} {path.name!r} ends in {repr(suffix) if suffix else 'nothing'}; {allowed}")
     return known[suffix]
 
 

@@ -102,8 +102,23 @@ def refuse_no_number(name: str, value: object, meaning: str) -> None:
         raise OptionError(f"{name} is {shown}; it must be {meaning}.")
 
 
+def refuse_no_seed(seed: object) -> None:
+    """Raise OptionError for anything but a whole number of at least 0."""
+    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or seed < 0:
+        raise OptionError(f"seed={seed!r} is not a whole number of at least 0.")
+
+
+def refuse_no_path(path: object) -> None:
+    """Raise OptionError for what does not name a file."""
+    if not isinstance(path, str | os.PathLike):
+        raise OptionError(f"a file is named by a text or a path, not by {path!r}.")
+
+
 def refuse_lost_folder(path: str | os.PathLike[str]) -> None:
-    """Raise OptionError for a file to be written into a folder that does not exist."""
+    """Raise OptionError for what is no file to be written: no path, a folder, or in one that does not exist."""
+    refuse_no_path(path)
+    if os.path.isdir(path):
+        raise OptionError(f"{os.fspath(path)!r} is a folder; add the name of the file.")
     folder = os.path.dirname(os.path.abspath(path))
     if not os.path.isdir(folder):
         raise OptionError(f"file {os.fspath(path)!r} cannot be written: there is no folder {folder!r}.")

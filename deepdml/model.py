@@ -27,6 +27,7 @@ from deepdml.options import (
     positive,
     propensities_of,
     seed_of,
+    threads_of,
     unknown_keyword,
     whole,
     widths,
@@ -305,7 +306,7 @@ class DeepDML:
         repetitions = whole("n_rep", n_rep) or 1
         seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed_of(seed)
         with (
-            threads(whole("n_jobs", "auto" if n_jobs is None else n_jobs)),
+            threads(threads_of(n_jobs)),
             Progress(progress, n_folds, repetitions) as report,
         ):
             family = self._bind(data)

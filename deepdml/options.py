@@ -14,7 +14,7 @@ from deepdml.design.data import ModelData
 from deepdml.design.labels import in_order, labels_among, on_rows
 from deepdml.design.names import Names
 from deepdml.design.table import Table, open_table
-from deepdml.errors import DataError, OptionError, list_rows, near_names, unknown_option
+from deepdml.errors import DataError, OptionError, list_rows, near_names, refuse_no_seed, unknown_option
 from deepdml.inference import CovarianceKeywords, canonical, covariance
 from deepdml.learn.architecture import Architecture, Conv
 from deepdml.learn.treatment import distinct_rows
@@ -124,6 +124,21 @@ def _named(table: Table, given: object) -> object:
 KINDS = ("auto", "discrete", "continuous")
 
 
+# what users' functions of a table raise where they are wrong
+_FAILURES = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
+_MOST_THREADS = 1024  # the libraries under torch end the process where they cannot start as many as asked for
+
+
+def threads_of(value: int | None) -> int | None:
+    """Return the number of threads, None for torch's own setting."""
+    count = None if value is None else whole("n_jobs", value)
+    if count is not None and count > _MOST_THREADS:
+        raise OptionError(
+            f"n_jobs={value!r} is more than {_MOST_THREADS:,} threads; give it the processors to be used."
+        )
+    return count
+
+
 def propensities_of(treatment: Any, user_data: Any) -> ArrayLike | None:
     """Return the known propensities that `treatment` means, or None where it names a kind of treatment.
 
@@ -133,7 +148,16 @@ def propensities_of(treatment: Any, user_data: Any) -> ArrayLike | None:
         A column of propensities, a function of the data that returns them, or they themselves.
     """
     if callable(treatment):
-        return cast(ArrayLike, treatment(user_data))
+        try:
+            given = treatment(user_data)
+        except _FAILURES as error:
+            raise OptionError(
+                f"the function given as treatment failed ({type(error).__name__}: {error}). It is called with the data "
+                "and returns each row's propensity."
+            ) from error
+        if given is None or isinstance(given, str):
+            raise OptionError(f"the function given as treatment returned {given!r}; needed is each row's propensity.")
+        return cast(ArrayLike, given)
     if not isinstance(treatment, str):
         return cast(ArrayLike, treatment)
     if treatment in KINDS:
@@ -265,8 +289,7 @@ def function(name: str, value: Any) -> Any:
 
 def seed_of(value: int) -> int:
     """Return a seed, a whole number of at least 0."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
-        raise OptionError(f"seed={value!r} is not a whole number of at least 0.")
+    refuse_no_seed(value)
     return int(value)
 
 

@@ -79,6 +79,70 @@ def test_columns_that_say_nothing(data, formula, message):
 
 
 @pytest.mark.parametrize(
+    ("column", "change", "message"),
+    [
+        ("age", "age * 1e-9", r"1 covariate\(s\) vary so little .*'age' has mean .* standard deviation 1\.\d+e-09"),
+        ("age", "age * 1e-60", r"vary so little that it is lost where nets compute in single precision: 'age'"),
+        ("age", "age + 1e9", r"vary so little.* 'age' has mean 1e\+09 and standard deviation .*standardize\(...\)"),
+        ("wage", "wage * 1e300", r"'wage' has values as large as .*e\+300; rescale it to below 1e\+100"),
+        ("treat", "treat * 1e300", r"'treat' has values as large as .*e\+300; rescale it"),
+    ],
+)
+def test_units_in_which_the_numbers_would_be_lost(data, column, change, message):
+    with pytest.raises(DataError, match=message):
+        dd.DeepDML("wage ~ treat | age + tenure", data.assign(**{column: data.eval(change)}))
+
+
+def test_units_in_which_nothing_is_lost(data):
+    """Standardized before it becomes single precision, a column is what it was; constants and noise on them pass."""
+    expected = dd.DeepDML("wage ~ treat | standardize(age) + tenure", data).arrays.x
+    for change in ("age * 1e-40", "age + 1e9"):
+        built = dd.DeepDML("wage ~ treat | standardize(age) + tenure", data.assign(age=data.eval(change))).arrays
+        np.testing.assert_allclose(built.x, expected, atol=1e-6)  # 1e9 leaves a double nine digits
+    for one in (1 / 3, 1e5 + 1e-11 * data["age"]):
+        dd.DeepDML("wage ~ treat | age + one", data.assign(one=one))
+    for scale in (1e-5, 1e30):
+        dd.DeepDML("wage ~ treat | age", data.assign(age=scale * data["age"]))
+
+
+def test_a_few_dead_columns_of_an_embedding_pass(data):
+    emb = np.random.default_rng(0).standard_normal((N, 200))
+    emb[:, :3] *= 1e-9
+    dd.DeepDML("wage ~ treat | emb", data, context={"emb": emb})
+    with pytest.raises(DataError, match=r"200 covariate\(s\) vary so little.*'emb_0'"):
+        dd.DeepDML("wage ~ treat | emb", data, context={"emb": 1e-9 * emb})
+
+
+@pytest.mark.parametrize(
+    ("formula", "message"),
+    [
+        ("wage ~ word | age", r"'word' has 200 categories in 200 rows, .*pd\.to_numeric\(data\['word'\]\)"),
+        ("wage ~ treat | word", r"'word' has 200 categories in 200 rows, .*Its texts are numbers"),
+        ("wage ~ treat | person", r"'person' has 200 categories in 200 rows, .*Leave it out"),
+        ("wage ~ treat | C(number)", r"'C\(number\)' has 200 categories in 200 rows"),
+        ("word ~ treat | age", r"the outcome 'word' holds numbers written as texts; convert it with pd\.to_numeric"),
+        ("wage ~ treat | C(day)", r"a term makes categories of dates; use texts, such as C\(day\.astype\(str\)\)"),
+        ("wage ~ treat | day", r"'day' holds dates or durations; use a number, .*I\(day\.dt\.days\) of a duration"),
+    ],
+)
+def test_columns_of_another_kind_than_they_look(data, formula, message):
+    number = np.arange(N)
+    odd = data.assign(
+        word=data["treat"].astype(str),
+        person=[f"p{i}" for i in number],
+        number=number,
+        day=pd.Timestamp("2020-01-01") + pd.to_timedelta(number % 5, "D"),
+    )
+    with pytest.raises(DataError, match=message):
+        dd.DeepDML(formula, odd)
+
+
+def test_columns_with_names_of_several_levels(data):
+    with pytest.raises(DataError, match=r"have names of 2 levels; a formula names columns by one: data\.columns ="):
+        dd.fit("wage ~ treat | age", pd.concat({"a": data}, axis=1))
+
+
+@pytest.mark.parametrize(
     ("family", "support", "value"),
     [
         ("logit", "outcomes between 0 and 1", 1.25),
@@ -158,6 +222,11 @@ def test_families(data, family, message):
         ({"context": "emb"}, r"context is a str; needed is a dict such as \{'emb': array\}"),
         ({"cluster": "firm"}, r"unknown option 'cluster'; here that is cov_type='cluster', cov_kwds=\{'groups'"),
         ({"random_state": 1}, r"unknown option 'random_state'; here that is seed"),
+        ({"n_jobs": 10**9}, r"n_jobs=1000000000 is more than 1,024 threads"),
+        ({"device": None}, r"device=None is not the name of one, such as 'cpu'"),
+        ({"augment": lambda x: x}, r"augment failed \(TypeError.*It is called as augment\(x, rng\)"),
+        ({"treatment": lambda data: data["p"]}, r"the function given as treatment failed \(KeyError: 'p'\)"),
+        ({"treatment": lambda data: None}, r"the function given as treatment returned None; needed is each row's"),
         ({"device": "gpu"}, r"device='gpu' cannot be used here.*Use device='cpu'"),
         ({"device": "cuda:999"}, r"device='cuda:999' cannot be used here.*Use device='cpu'"),
     ],
@@ -222,6 +291,7 @@ def test_a_choice_among_too_many(data):
         ("minus", r"weights are negative in 1 row\(s\): 7\. Sampling weights are zero or positive"),
         ("minos", r"weights='minos' is not a column of the data\. Did you mean 'minus'"),
         (np.zeros(N), r"all weights are zero"),
+        (np.eye(N)[3], r"only 1 row\(s\) have a positive weight, .* at least 12 are needed"),
         ("arm", r"weights are a .*; numbers are needed"),
     ],
 )

@@ -91,6 +91,27 @@ def assemble(
     return out
 
 
+def column_before(
+    pieces: Sequence[Piece], source: Source, evaluated: NDArray[np.float64] | None, rows: Rows, j: int
+) -> NDArray[np.float64] | None:
+    """Return column j of what `assemble` gives, before it becomes float32; None for one of a "block"."""
+    at = taken = 0
+    for piece in pieces:
+        k = j - at
+        if 0 <= k < piece.width:
+            if piece.origin == "block":
+                return None
+            if piece.origin == "terms":
+                assert evaluated is not None  # built with the pieces
+                return evaluated[:, taken + k]
+            values = source.column(piece.names[k if piece.origin == "numbers" else 0]).values
+            values = values if piece.origin == "numbers" else values[:, k]
+            return np.asarray(values if rows is None else values[rows], np.float64)
+        at += piece.width
+        taken += piece.width if piece.origin == "terms" else 0
+    raise IndexError(j)
+
+
 def chunks(inputs: Sequence[Piece], source: Source, rows: Rows) -> Chunks:
     """Return the rows of number columns and vectors for a transform: one vector as it is, others side by side."""
     names = tuple(name for piece in inputs for name in column_names(piece))

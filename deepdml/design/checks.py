@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
+from deepdml.design.encoding import Encoded
 from deepdml.errors import DataError
 
 Float = NDArray[np.float64]
 _RANK_TOLERANCE = 1e-10  # share of a column's length, below which the other columns explain it up to rounding
+_FEWEST = 12  # rows with a positive weight, as many as a fit needs
+_LARGEST = 1e100  # of outcomes and structural columns, whose products are summed
+_FEW_CATEGORIES = 20  # so few are never an identifier
+_FEW_STEPS = 256  # between neighbouring numbers of float32; a column with more is resolved, and not looked into
+_NOISE = 1e-13  # share of its size by which a column varies that is constant up to rounding
+_LOST = 0.05  # share of a standard deviation that may be lost to rounding, a quarter of a per cent of the variance
+_MANY = 100  # among more covariates, those of an embedding, a few may be dead
+_LEAST_SD = 1e-6  # below it, learners take a column for a constant
 _SHARE = 1e-6  # coefficient, in units of column lengths, below which a column takes no part in a combination
 
 
@@ -25,6 +34,7 @@ def check_treatments(t: Float, names: Sequence[str], terms: Mapping[str, slice])
             )
     has_intercept = "Intercept" in names
     for name, column in zip(names, t.T, strict=True):
+        check_range(name, column)
         low, high = column.min(), column.max()
         if name != "Intercept" and low == high and (has_intercept or low == 0):
             raise DataError(
@@ -56,6 +66,74 @@ def _dependence(columns: Float) -> tuple[int | None, list[int]]:
     return int(order[rank]), sorted(int(j) for j in order[:rank][np.abs(weights) > _SHARE])
 
 
+def check_range(name: str, values: Float) -> None:
+    """Raise DataError for numbers whose squares do not add up to a finite number."""
+    largest = float(np.abs(values).max())
+    if largest > _LARGEST:
+        raise DataError(f"{name!r} has values as large as {largest:.3g}; rescale it to below {_LARGEST:g}.")
+
+
+def check_categories(*parts: Encoded | None) -> None:
+    """Raise DataError for a factor of a part of the formula that has nearly as many categories as there are rows."""
+    found = [(len(part.values), *item) for part in parts if part is not None for item in part.categories().items()]
+    for n, expression, categories in found:
+        if len(categories) <= max(_FEW_CATEGORIES, n / 2):
+            continue
+        how = (
+            f"Its texts are numbers: convert them with pd.to_numeric(data[{expression!r}])."
+            if are_numbers(categories)
+            else "Leave it out, or put its categories together."
+        )
+        raise DataError(
+            f"{expression!r} has {len(categories):,} categories in {n:,} rows, so that it names rows, which teaches "
+            f"nothing. {how}"
+        )
+
+
+def are_numbers(texts: Sequence[object]) -> bool:
+    """Return whether texts are numbers written out."""
+    if not len(texts) or not all(isinstance(text, str) for text in texts):
+        return False
+    try:
+        return bool(np.isfinite(np.asarray(texts, dtype=np.float64)).all())
+    except ValueError:
+        return False
+
+
+def check_resolution(x: NDArray[np.float32], names: Sequence[str], original: Callable[[int], Float | None]) -> None:
+    """Raise DataError for a covariate that float32 does not resolve, or that varies too little for the learners.
+
+    Parameters
+    ----------
+    x : (n, p) float32 array
+    names : sequence of str
+        Of the p columns.
+    original : callable
+        Gives a column before it became float32, (n,); None for one that a transform of many columns makes.
+    """
+    if not x.size:
+        return
+    low, high = x.min(axis=0), x.max(axis=0)
+    span, step = high - low, np.spacing(np.maximum(np.abs(low), np.abs(high)))
+    bad = []
+    for j in np.flatnonzero((span < _FEW_STEPS * step) | (span < _FEW_STEPS * _LEAST_SD)):
+        values = original(int(j))
+        if values is None:
+            continue
+        sd, lost = float(values.std()), float(np.sqrt(np.mean((x[:, j] - values) ** 2)))
+        constant = sd <= _NOISE * float(np.abs(values).max())  # up to rounding
+        if not constant and (lost > _LOST * sd or sd < _LEAST_SD):
+            bad.append((names[int(j)], sd, float(values.mean())))
+    if not bad or (len(names) > _MANY and len(bad) < len(names) / 10):
+        return
+    name, sd, mean = bad[0]
+    raise DataError(
+        f"{len(bad):,} covariate(s) vary so little that it is lost where nets compute in single precision: {name!r} "
+        f"has mean {mean:.3g} and standard deviation {sd:.3g}. Standardize such columns, as standardize(...) does in "
+        "the formula, or leave them out."
+    )
+
+
 def check_x_names(names: Sequence[str]) -> None:
     """Raise DataError if two covariates have the same name."""
     if len(set(names)) < len(names):
@@ -65,6 +143,12 @@ def check_x_names(names: Sequence[str]) -> None:
 
 def check_weights(weights: Float) -> Float:
     """Return the weights of the kept rows, refusing all zeros."""
-    if not weights.any():
+    positive = int(np.count_nonzero(weights))
+    if not positive:
         raise DataError("all weights are zero; at least some rows need a positive weight.")
+    if positive < _FEWEST:
+        raise DataError(
+            f"only {positive:,} row(s) have a positive weight, which are too few to cross-fit; at least {_FEWEST} are "
+            "needed."
+        )
     return np.ascontiguousarray(weights)

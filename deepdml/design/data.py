@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepdml.design.assembly import Piece, assemble, chunks, column_names
+from deepdml.design.assembly import Piece, assemble, chunks, column_before, column_names
 from deepdml.design.blocks import fit_steps
 from deepdml.design.calls import BlockCall, as_formulaic, call_of
-from deepdml.design.checks import check_treatments, check_weights, check_x_names
+from deepdml.design.checks import check_categories, check_resolution, check_treatments, check_weights, check_x_names
 from deepdml.design.encoding import Encoded, is_storable
 from deepdml.design.formula import ParsedFormula, is_plain, parse_formula
 from deepdml.design.names import quote
@@ -375,6 +376,7 @@ def _collect(
     outcome = read_outcome(kept.outcome, plan.outcome, source, rows, levels)
     t, t_names = kept.treatments.values, kept.treatments.names
     terms = _term_columns(plan.treatments, kept.treatments.widths)
+    check_categories(kept.treatments, kept.transforms)
     check_treatments(t, t_names, terms)
     some = None if len(rows) == source.n else rows
     placed = list(plan.final_pieces(kept.transforms, some))
@@ -383,6 +385,7 @@ def _collect(
     pieces = tuple(piece for piece, _ in placed)
     evaluated = kept.transforms.values if kept.transforms else None
     x = assemble(pieces, source, evaluated, some)
+    check_resolution(x, x_names, partial(column_before, pieces, source, evaluated, some))
     raw, raw_names = (None, ()) if kept.treatments.categorical else _raw_treatments(plan, rows)
     kinds = {name: source.column(name).kind for name in (*plan.treatments.reads, *plan.transforms.reads)}
     vectors = [part for piece in pieces for part in piece.read if part.origin == "vector"]

@@ -7,6 +7,7 @@ come out bit for bit.
 
 from __future__ import annotations
 
+import datetime
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -73,6 +74,11 @@ class Encoded:
     missing: Mapping[str, NDArray[np.bool_]]
     categorical: bool
     state: State
+
+    def categories(self) -> dict[str, list[Any]]:
+        """Return the categories of every categorical factor, by its expression."""
+        kinds = {expr: packed for expr, (kind, packed) in self.state["encoders"].items() if kind == "categorical"}
+        return {expr: _unpack(packed).get("categories") or [] for expr, packed in kinds.items()}
 
     def __post_init__(self) -> None:
         if self.values.ndim != 2 or self.values.shape[1] != len(self.names) or sum(self.widths) != len(self.names):
@@ -178,7 +184,10 @@ class _Materializer(PandasMaterializer):  # type: ignore[misc]  # formulaic ship
                 f"it {found}."
             )
         elif name in self.dates:
-            raise DataError(f"column {name!r} holds dates or durations; use a number, such as I({name}.dt.year).")
+            raise DataError(
+                f"column {name!r} holds dates or durations; use a number, such as I({name}.dt.year), "
+                f"or I({name}.dt.days) of a duration."
+            )
         return values, variables
 
     @PandasMaterializer.override  # type: ignore[untyped-decorator]  # required by formulaic
@@ -243,6 +252,11 @@ def _pack(value: Any) -> Any:
         return {"tuple": [_pack(v) for v in value]}
     if isinstance(value, (list, pd.Index, pd.Series)):
         return [_pack(v) for v in value]
+    if isinstance(value, pd.Timestamp | pd.Timedelta | pd.Period | datetime.date):
+        raise DataError(
+            "a term makes categories of dates; use texts, such as C(day.astype(str)), or numbers, such as "
+            "I(day.dt.year)."
+        )
     raise DataError(
         f"a transform in the formula keeps a {type(value).__name__}, which cannot be stored; "
         "compute it as a column of the data."

@@ -12,6 +12,11 @@ from numpy.typing import NDArray
 from deepdml.errors import DataError, list_rows
 
 
+def labels_of(values: object) -> NDArray[Any] | None:
+    """Return the row labels of a pandas object, None for anything else."""
+    return np.asarray(values.index.to_numpy()) if isinstance(values, pd.Series | pd.DataFrame) else None
+
+
 def labels_among(values: Iterable[Any]) -> NDArray[Any] | None:
     """Return the row labels of the first pandas object that has others than 0, 1, ...; None where there is none."""
     for value in values:

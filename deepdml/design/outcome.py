@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from deepdml.design.checks import are_numbers, check_range
 from deepdml.design.columns import canonical
 from deepdml.design.encoding import Encoded
 from deepdml.design.specification import Block, Source
@@ -112,6 +113,10 @@ def read_outcome(
         return _levels(name, encoded, block, source, rows, wanted)
     if encoded.categorical:
         first = block.reads[0]
+        if are_numbers(encoded.categories().get(name, [])):
+            raise DataError(
+                f"the outcome {name!r} holds numbers written as texts; convert it with pd.to_numeric(data[{first!r}])."
+            )
         raise DataError(
             f"the outcome {name!r} holds categories, not numbers. Code it as numbers, for example with "
             f"I({first} == {str(source.column(first).values[0])!r}) for a 0/1 outcome, or use a family of levels: "
@@ -125,6 +130,7 @@ def read_outcome(
     y = np.ascontiguousarray(encoded.values[:, 0])
     if y.min() == y.max():
         raise DataError(f"the outcome {name!r} is {y[0]:g} in all {len(y):,} rows; there is nothing to explain.")
+    check_range(name, y)
     return Outcome(name if event is not None else encoded.names[0], y, event)
 
 
@@ -156,6 +162,6 @@ def _levels(
     elif wanted.ordinal and not held.ordered and isinstance(levels[0], str) and levels == sorted(levels):
         raise DataError(
             f"the outcome {name!r} holds texts, whose alphabetical order need not be theirs ({', '.join(levels)}). "
-            "Give it, from low to high, as families.OrderedLogit(['poor', 'fair', 'good']) does or an ordered categorical."
+            "Give it, from low to high: families.OrderedLogit(['poor', 'fair', 'good']), or an ordered categorical."
         )
     return Outcome(name, codes.astype(np.float64), None, tuple(levels))

@@ -124,6 +124,11 @@ class PandasTable(Table):
     """A pandas DataFrame."""
 
     def __init__(self, data: pd.DataFrame) -> None:
+        if data.columns.nlevels > 1:
+            raise DataError(
+                f"the columns of the data have names of {data.columns.nlevels} levels; a formula names columns by one: "
+                "data.columns = ['_'.join(map(str, name)) for name in data.columns]."
+            )
         super().__init__([str(c) for c in data.columns], len(data), data.index.to_numpy())
         self._data = data
         self._dtypes = list(data.dtypes)

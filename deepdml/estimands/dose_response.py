@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from deepdml.errors import OptionError
+from deepdml.errors import OptionError, refuse_no_number
 from deepdml.estimands.averages import Averaged
 from deepdml.estimands.base import Sample, register
 from deepdml.estimands.contrast import places
@@ -108,6 +108,10 @@ class ConsumerWelfare(Curve):
     new: float
     old: float
 
+    def __post_init__(self) -> None:
+        for side in ("new", "old"):
+            refuse_no_number(side, getattr(self, side), "one number, a price")
+
     def labels(self, sample: Sample, q: int) -> tuple[str, ...]:
         return (f"welfare, {self.column}: {self.old:g} to {self.new:g}{self.suffix(sample)}",)
 
@@ -144,7 +148,10 @@ class Profit(Curve):
     cost: float = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "values", tuple(np.atleast_1d(np.asarray(self.values, np.float64)).tolist()))
+        for value in np.ravel(np.asarray(self.values, dtype=object)):
+            refuse_no_number("a price of values", value, "one number")
+        refuse_no_number("cost", self.cost, "one number, in units of the price")
+        object.__setattr__(self, "values", tuple(np.ravel(np.asarray(self.values, np.float64)).tolist()))
 
     def labels(self, sample: Sample, q: int) -> tuple[str, ...]:
         return tuple(f"profit, {self.column} = {v:g}{self.suffix(sample)}" for v in self.values)

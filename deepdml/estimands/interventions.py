@@ -5,6 +5,8 @@ The formula's own encoding is used throughout, so ``log(price)`` or ``dose + I(d
 
 from __future__ import annotations
 
+import math
+import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -252,7 +254,8 @@ class Interventions:
         if known is not None and known[1] and value not in known[1]:
             levels = ", ".join(map(repr, known[1]))
             raise OptionError(f"{column!r} has no level {value!r}; its levels are {levels}.")
-        if known is None and (isinstance(value, str) or not np.isscalar(value)):
+        number = isinstance(value, numbers.Real | np.bool_) and math.isfinite(value)
+        if known is None and not number:
             raise OptionError(f"{value!r} is not a value of {column!r}, which is a number.")
 
     def _check_range(self, column: str, value: Any, law: TreatmentLaw | None) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.polynomial import Polynomial, chebyshev
 from numpy.typing import NDArray
 
-from deepdml.errors import OptionError
+from deepdml.errors import OptionError, refuse_no_number
 from deepdml.estimands.base import Sample, register
 from deepdml.estimands.dose_response import Curve
 
@@ -51,6 +51,8 @@ class OptimalPrice(Curve):
     cost: float = 0.0
 
     def __post_init__(self) -> None:
+        for side in ("low", "high", "cost"):
+            refuse_no_number(side, getattr(self, side), "one number, in units of the price")
         if not self.low < self.high:
             raise OptionError(f"low={self.low!r} and high={self.high!r}; the range of prices needs low below high.")
 

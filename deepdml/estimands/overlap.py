@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from deepdml.errors import OptionError, unknown_option
+from deepdml.errors import OptionError, refuse_no_number, unknown_option
 from deepdml.estimands.fields import Field, Weighting
 
 Float = NDArray[np.float64]
@@ -107,6 +107,7 @@ class Overlap:
                 raise OptionError(f"rule {self.rule!r} takes no cut, and cut is {self.cut!r}.")
             return
         cut = CUTS[self.rule] if self.cut is None else self.cut
+        refuse_no_number("cut", cut, "one number of at least 0 and below .5")
         if not 0 <= cut < 0.5:
             raise OptionError(f"cut is {cut!r}; it must be at least 0 and below .5.")
         object.__setattr__(self, "cut", float(cut))

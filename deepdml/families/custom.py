@@ -55,7 +55,10 @@ class CustomLoss(MultiIndex):
             )
         listed = isinstance(names, Sequence) and not isinstance(names, str)
         if not listed or not names or not all(isinstance(v, str) for v in names) or len(set(names)) < len(names):
-            raise OptionError(f"names={names!r}; needed is a list of different names, one for each entry of theta.")
+            raise OptionError(
+                f"names={names!r}; needed is a list of different names, one for each entry of theta, as in "
+                "families.CustomLoss(loss, names=['level', 'slope'])."
+            )
         self.function, self.names = function, tuple(names)
         self.first = tuple(0.0 for _ in names) if start is None else _numbers(start)
         if len(self.first) != len(self.names):
@@ -88,7 +91,10 @@ class CustomLoss(MultiIndex):
 
     def loss(self, y: Any, eta: Any) -> Any:
         if self.function is None:
-            raise DataError("a file of Results does not hold the user's loss; fit again to use it.")
+            raise DataError(
+                "there is no loss: give it as the first argument, families.CustomLoss(loss, names=...). A file of "
+                "Results does not hold the user's."
+            )
         return self.function(y[..., 0], y[..., 1:], eta)
 
     def start(self, y: Any) -> list[float]:

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deepdml.errors import DataError, OptionError, unknown_option
+from deepdml.design.labels import in_order, labels_of
+from deepdml.errors import DataError, OptionError, refuse_no_seed, unknown_option
 from deepdml.leakage.concept import Concept, Float, folds_of, read_matrix, read_treatment, strength_of
 from deepdml.leakage.erasure import inlp, leace, salience
 from deepdml.leakage.passages import Split, flagged, read_passages, similarity
@@ -111,9 +112,11 @@ def distill(
     True
     """
     strength = strength_of(strength)
+    refuse_no_seed(seed)
     if method not in OF_EMBEDDINGS + OF_TEXTS:
         raise unknown_option("method", method, OF_EMBEDDINGS + OF_TEXTS)
-    concept = read_treatment(treatment, len(data))
+    labels = labels_of(data)
+    concept = read_treatment(in_order("the treatment", treatment, labels), len(data))
     if method in OF_TEXTS:
         if given is not None or learn_on is not None or cross_fit:
             raise OptionError(
@@ -125,7 +128,8 @@ def distill(
     if not isinstance(data, pd.DataFrame):
         raise DataError(f"method={method!r} takes a frame of embeddings; for texts use 'similarity' or 'classifier'.")
     x = read_matrix("the embeddings", data)
-    task = _Task(x, concept, _given(given, len(x)), _rows(learn_on, len(x), cross_fit))
+    known, learned = in_order("given", given, labels), in_order("learn_on", learn_on, labels)
+    task = _Task(x, concept, _given(known, len(x)), _rows(learned, len(x), cross_fit))
     if method == "salient":
         if cross_fit:
             raise OptionError("method='salient' drops the same columns from every row; cross_fit= does not apply.")

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from scipy import stats
 from tabulate import tabulate
 
-from deepdml.errors import DataError, OptionError, unknown_option
+from deepdml.design.labels import in_order, labels_of
+from deepdml.errors import DataError, OptionError, refuse_no_seed, unknown_option
 from deepdml.leakage.concept import Concept, Float, folds_of, read_matrix, read_treatment
 from deepdml.leakage.ridge import fit_ridge, scale_of
 
@@ -106,8 +107,9 @@ def probe(
         raise OptionError(f"overlap={overlap!r}; it is the smallest propensity allowed, between 0 and 0.5.")
     if not 0 < alpha < 1:
         raise OptionError(f"alpha is {alpha!r}; it must be between 0 and 1, 0.05 for 95 % intervals.")
+    refuse_no_seed(seed)
     x = read_matrix("the covariates", data)
-    concept = read_treatment(treatment, len(x))
+    concept = read_treatment(in_order("the treatment", treatment, labels_of(data)), len(x))
     folds = folds_of(len(x), n_folds, seed, concept.codes)
     if concept.discrete and min(np.bincount(concept.codes)) < n_folds:
         raise DataError(f"a level of the treatment has fewer rows than there are folds ({n_folds}); take fewer folds.")

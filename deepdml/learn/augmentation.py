@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepdml.errors import OptionError
+from deepdml.learn.autodiff import FAILURES
 
 Augment = Callable[[NDArray[np.float32], np.random.Generator], NDArray[np.float32]]
 
@@ -31,7 +32,13 @@ class Views:
 
 def view(values: Tensor, augment: Augment, rng: np.random.Generator) -> Tensor:
     """Return what a user's function makes of covariates (b, p), checked."""
-    seen = np.asarray(augment(values.cpu().numpy().copy(), rng))
+    try:
+        seen = np.asarray(augment(values.cpu().numpy().copy(), rng))
+    except FAILURES as error:
+        raise OptionError(
+            f"augment failed ({type(error).__name__}: {error}). It is called as augment(x, rng) with covariates of "
+            f"shape {tuple(values.shape)} and a generator of numpy, and returns a view of each row."
+        ) from error
     if seen.shape != tuple(values.shape):
         raise OptionError(
             f"augment returned an array of shape {seen.shape} for covariates of shape {tuple(values.shape)}; it has to "

@@ -97,7 +97,7 @@ def loss_derivatives(
     return gradient.detach(), second
 
 
-FAILURES = (RuntimeError, TypeError, ValueError, IndexError, AttributeError, KeyError)
+FAILURES = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
 
 
 def _evaluated(loss: Callable[[Tensor, Tensor], Any], y: Tensor, eta: Tensor) -> Any:

@@ -198,6 +198,8 @@ def threads(count: int | None) -> Iterator[None]:
 
 def check_device(device: str) -> None:
     """Raise OptionError where torch cannot use `device`."""
+    if not isinstance(device, str):
+        raise OptionError(f"device={device!r} is not the name of one, such as 'cpu' or 'cuda'.")
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:

@@ -109,6 +109,8 @@ class Inferences(Recorded):
             For few clusters or periods, for negative eigenvalues, and where the folds of the fit split clusters.
         """
         keywords = CovarianceKeywords(groups, time, coordinates, maxlags, cutoff, kernel, metric, use_correction)
+        if use_t not in (None, True, False):
+            raise unknown_option("use_t", use_t, ("None", "True", "False"))
         wanted = self._estimates.spec.use_t if use_t is None else bool(use_t)
         spec = replace(covariance_spec(self._fit, cov_type, keywords, wanted), df=self._estimates.spec.df)
         estimates = estimate(self._fit, self._estimates.labels, self._psi, spec)
@@ -176,7 +178,7 @@ class Inferences(Recorded):
         params = np.asarray(self._results.params)[places]
         if method == "romano-wolf":
             drawn = self.bootstrap() if draws is None else draws
-            if drawn.labels != tuple(labels):
+            if getattr(drawn, "labels", None) != tuple(labels):
                 raise OptionError("draws are of another table; use the bootstrap() of these Results.")
             pvalues = drawn.pvalues.to_numpy()[places]
             observed = (drawn.params / drawn.scale)[places]

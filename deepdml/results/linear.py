@@ -181,6 +181,8 @@ def restrictions(hypothesis: object, names: list[str]) -> object:
     """
     if isinstance(hypothesis, list | tuple) and hypothesis and all(isinstance(part, str) for part in hypothesis):
         hypothesis = ", ".join(hypothesis)
+    if hypothesis is None:
+        raise OptionError("no hypothesis was given; write it as 'a = 0', 'a = b' or 'a + 2 * b = 1, c = 0'.")
     if not isinstance(hypothesis, str):
         _check_shape(hypothesis, names)
         return hypothesis

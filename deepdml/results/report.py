@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from deepdml.errors import OptionError, refuse_lost_folder
+from deepdml.errors import OptionError, refuse_lost_folder, refuse_no_path
 from deepdml.estimands import Estimand
 from deepdml.results.diagnostics import (
     REGULARIZED_SHARE,
@@ -98,7 +98,8 @@ def write_page(path: Path, text: str, overwrite: bool) -> None:
     OptionError
         If the file exists and is not to be overwritten, or its folder does not exist.
     """
-    if os.path.exists(path) and not overwrite:
+    refuse_no_path(path)
+    if os.path.isfile(path) and not overwrite:
         raise OptionError(f"{os.fspath(path)!r} exists; choose another name, or pass overwrite=True to replace it.")
     refuse_lost_folder(path)
     with open(path, "w", encoding="utf-8") as file:

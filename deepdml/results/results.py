@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from statsmodels.base.wrapper import ResultsWrapper
 from statsmodels.stats.contrast import ContrastResults, WaldTestResults
 
-from deepdml.errors import OptionError, refuse_no_number, unknown_option
+from deepdml.errors import OptionError, refuse_no_number, refuse_no_seed, unknown_option
 from deepdml.estimands import Estimand
 from deepdml.inference import sup_t
 from deepdml.results import pairwise, storage
@@ -129,6 +129,7 @@ class Results(Figures, Inferences, MarginalEffects, ResultsWrapper):  # type: ig
         _check_alpha(alpha)
         intervals = self._results.conf_int(alpha)
         if joint:
+            refuse_no_seed(seed)
             df = self._results.df_resid_inference if self._results.use_t else None
             reach = sup_t(self._estimates.covariance.matrix, alpha, seed, df) * np.asarray(self._results.bse)
             intervals = np.column_stack([self._results.params - reach, self._results.params + reach])
@@ -145,6 +146,9 @@ class Results(Figures, Inferences, MarginalEffects, ResultsWrapper):  # type: ig
         if column is not None:
             chosen = positions(self._estimates.labels, [column] if np.ndim(column) == 0 else list(column))
             column = chosen[0] if np.ndim(column) == 0 else np.array(chosen)
+        for contrast in (r_matrix, other):
+            if contrast is not None:
+                restrictions(contrast, list(self._estimates.labels))
         matrix = self._results.cov_params(r_matrix=r_matrix, column=column, scale=scale, cov_p=cov_p, other=other)
         return self._results.model.data.wrap_output(matrix, "cov") if r_matrix is None and column is None else matrix
 

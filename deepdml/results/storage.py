@@ -159,9 +159,13 @@ def load(source: Path | IO[bytes]) -> Results:
         If there is no such file.
     """
     if isinstance(source, str | os.PathLike):
+        if os.path.isdir(source):
+            raise ResultsFileError(f"{os.fspath(source)!r} is a folder; add the name of the file in it.")
         # opened apart from reading, so that "no such file" stays what it is
         with open(source, "rb") as handle:
             return _load(handle, repr(os.fspath(source)))
+    if not hasattr(source, "read"):
+        raise ResultsFileError(f"a file of saved Results is named by a text or a path, not by {source!r}.")
     return _load(source, "this file")
 
 

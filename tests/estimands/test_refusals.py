@@ -27,6 +27,8 @@ CASES = [
     ("binary", dd.OddsRatio("t"), r"'gaussian' \(link identity\) are not the logs of ors, which need the link logit"),
     ("binary", dd.IncidenceRateRatio("t"), "which need the link log"),
     ("binary", dd.Contrast("t", 1, 0, "odds ratio"), "needs means between 0 and 1"),
+    ("binary", dd.Contrast("t", np.nan, 0), "nan is not a value of 't', which is a number"),
+    ("continuous", dd.DoseResponse("t", [1, np.inf]), "inf is not a value of 't', which is a number"),
     # subsets
     ("binary", dd.Contrast("t", 1, 0, subset="x0 > 99"), "subset='x0 > 99' matches no rows"),
     ("binary", dd.Contrast("t", 1, 0, subset="t == 1"), "names 't', which stands left of the bar"),
@@ -207,3 +209,24 @@ def test_between_the_values_of_a_dose_the_formula_speaks() -> None:
     assert curve.params.iloc[1] == pytest.approx(curve.params.iloc[[0, 2]].mean())
     with pytest.raises(OptionError, match="structural rows that the data do not have"):
         res.estimate(dd.DoseResponse("dose", [3.5]))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: dd.OptimalPrice("t", "a", 0), "low is 'a'; it must be one number"),
+        (lambda: dd.OptimalPrice("t", 0, 1, cost="a"), "cost is 'a'; it must be one number"),
+        (lambda: dd.Profit("t", [1, 2], cost="a"), "cost is 'a'; it must be one number"),
+        (lambda: dd.Profit("t", [1, "b"]), "a price of values is 'b'; it must be one number"),
+        (lambda: dd.ConsumerWelfare("t", "a", 0), "new is 'a'; it must be one number"),
+        (lambda: dd.Overlap("fixed", "a"), "cut is 'a'; it must be one number of at least 0 and below .5"),
+    ],
+)
+def test_numbers_of_estimands(make, message):
+    with pytest.raises(OptionError, match=message):
+        make()
+
+
+def test_a_function_that_divides_by_zero(known):
+    with pytest.raises(OptionError, match=r"the function failed \(ZeroDivisionError: division by zero\)"):
+        known("gaussian", "binary").results.estimate(lambda x, t, theta: theta[..., 0] / 0 + 1 / 0)

@@ -115,3 +115,18 @@ def test_missing_covariates_are_named():
     x = pd.DataFrame({"a": [1.0, np.nan, 3.0], "b": 1.0}, index=["u", "v", "w"])
     with pytest.raises(DataError, match=r"missing or infinite in row\(s\) v"):
         dd.leakage.probe(x, [0, 1, 0])
+
+
+def test_treatments_of_pandas_follow_the_labels_of_the_rows(embeddings, treatment):
+    expected = dd.leakage.probe(embeddings, treatment.to_numpy()).table
+    pd.testing.assert_frame_equal(dd.leakage.probe(embeddings, treatment[::-1]).table, expected)
+    with pytest.raises(DataError, match="the rows of the treatment do not match the data's"):
+        dd.leakage.probe(embeddings, treatment.add_prefix("row "))
+    clean = dd.leakage.distill(embeddings, treatment, "leace", 1)
+    pd.testing.assert_frame_equal(dd.leakage.distill(embeddings, treatment[::-1], "leace", 1), clean)
+
+
+def test_a_seed_that_is_none(embeddings, treatment):
+    for use in (dd.leakage.probe, lambda *of, seed: dd.leakage.distill(*of, "leace", 1, seed=seed)):
+        with pytest.raises(OptionError, match="seed='a' is not a whole number"):
+            use(embeddings, treatment, seed="a")

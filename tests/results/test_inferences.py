@@ -312,6 +312,20 @@ def test_refusals_of_adjustment(arm_results: Results, results: Results) -> None:
         results.adjust_pvalues("holm", draws=results.bootstrap(9))
 
 
+def test_values_of_another_kind(results: Results) -> None:
+    for use in (lambda: results.bootstrap(seed="a"), lambda: results.conf_int(joint=True, seed=-1)):  # type: ignore[arg-type]
+        with pytest.raises(OptionError, match=r"seed=.* is not a whole number of at least 0"):
+            use()
+    with pytest.raises(OptionError, match="draws are of another table"):
+        results.adjust_pvalues("romano-wolf", draws="many")  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="unknown use_t 'no'; allowed are None, True, False"):
+        results.get_robustcov_results("HC0", use_t="no")  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="no hypothesis was given"):
+        results.t_test(None)
+    with pytest.raises(OptionError, match=r"a hypothesis of shape \(5, 5\) does not fit"):
+        results.cov_params(np.eye(5))
+
+
 def test_nothing_is_trained_and_nothing_warns(results: Results) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deepdml.errors import InferenceWarning, ResultsFileError
+from deepdml.errors import InferenceWarning, OptionError, ResultsFileError
 from deepdml.families import Gaussian
 from deepdml.learn.influence import LocationScaleLaw
 from deepdml.results import Results, load, make_results
@@ -236,6 +236,21 @@ def test_damaged_files_are_refused(results: Results, tmp_path: Path) -> None:
             load(path)
     with pytest.raises(FileNotFoundError):
         load(tmp_path / "absent")
+
+
+def test_what_is_no_file_is_refused(results: Results, tmp_path: Path) -> None:
+    with pytest.raises(ResultsFileError, match="is a folder; add the name of the file in it"):
+        load(tmp_path)
+    for given in (None, 3, results):
+        with pytest.raises(ResultsFileError, match="is named by a text or a path, not by"):
+            load(given)  # type: ignore[arg-type]
+    for write in (results.save, results.report):
+        with pytest.raises(OptionError, match="is a folder; add the name of the file"):
+            write(tmp_path)
+        for given in (None, 3):
+            with pytest.raises(OptionError, match="a file is named by a text or a path, not by"):
+                write(given)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
 
 
 def test_flipped_bytes_are_never_another_error(results: Results, tmp_path: Path) -> None:

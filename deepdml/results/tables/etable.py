@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence, ValuesView
+from collections.abc import Iterable, Mapping, Sequence, ValuesView
 from pathlib import Path
 from typing import Any, Literal, get_args
+
+import numpy as np
 
 from deepdml.errors import OptionError, refuse_lost_folder, unknown_option
 from deepdml.results.tables.layout import Panel
@@ -164,7 +166,7 @@ def _type(type: Type | None, path: Path | None) -> Type | None:
 
 
 def _check_file(path: Path, overwrite: bool) -> None:
-    if path.exists() and not overwrite:
+    if path.is_file() and not overwrite:
         raise OptionError(f"file {str(path)!r} exists; choose another name, or replace it with overwrite=True.")
     refuse_lost_folder(path)
 
@@ -182,7 +184,10 @@ def _levels(stars: bool | Sequence[float]) -> tuple[float, ...]:
     """Return the levels of one, two and three stars."""
     if isinstance(stars, bool):
         return (0.1, 0.05, 0.01) if stars else ()
-    levels = tuple(sorted((float(level) for level in stars), reverse=True))
+    given: Any = stars  # anything, from users who have no type checker
+    listed = list(given) if isinstance(given, Iterable) else []
+    numeric = all(isinstance(level, int | float | np.number) for level in listed)
+    levels = tuple(sorted((float(level) for level in listed), reverse=True)) if numeric else ()
     if not (1 <= len(set(levels)) == len(levels) <= 3 and all(0 < level < 1 for level in levels)):
         raise OptionError(
             f"stars={stars!r} must be True, False, or up to three different levels between 0 and 1, such as "
