@@ -467,3 +467,9 @@ def test_every_refusal_is_a_value_error_or_a_type_error(data):
     """So that code that catches those goes on working."""
     for error in (DataError, FormulaError, OptionError, OverlapError):
         assert issubclass(error, ValueError | TypeError)
+
+
+@pytest.mark.parametrize("term", ["standardize(age, tenure)", "pca(age + tenure, 1)"])
+def test_transforms_of_many_columns_do_not_hide_what_is_lost(data, term):
+    with pytest.raises(DataError, match=r"1 covariate\(s\) vary so little .*'age' has mean 1e\+09"):
+        dd.DeepDML(f"wage ~ treat | {term}", data.assign(age=data["age"] + 1e9))

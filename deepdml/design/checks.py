@@ -115,7 +115,7 @@ def check_resolution(x: NDArray[np.float32], names: Sequence[str], original: Cal
         return
     low, high = x.min(axis=0), x.max(axis=0)
     span, step = high - low, np.spacing(np.maximum(np.abs(low), np.abs(high)))
-    bad = []
+    bad: list[tuple[str, float, float]] = []
     for j in np.flatnonzero((span < _FEW_STEPS * step) | (span < _FEW_STEPS * _LEAST_SD)):
         values = original(int(j))
         if values is None:
@@ -126,11 +126,29 @@ def check_resolution(x: NDArray[np.float32], names: Sequence[str], original: Cal
             bad.append((names[int(j)], sd, float(values.mean())))
     if not bad or (len(names) > _MANY and len(bad) < len(names) / 10):
         return
+    raise _lost(bad)
+
+
+def check_inputs(names: Sequence[str], original: Callable[[int], Float | None]) -> None:
+    """Raise DataError for a column that float32 does not resolve, among the few that a transform reads."""
+    bad: list[tuple[str, float, float]] = []
+    for j, name in enumerate(names if len(names) <= _MANY else ()):
+        values = original(j)
+        assert values is not None  # inputs are numbers and vectors
+        sd, lost = float(values.std()), float(np.sqrt(np.mean((values.astype(np.float32) - values) ** 2)))
+        if sd > _NOISE * float(np.abs(values).max()) and lost > _LOST * sd:
+            bad.append((name, sd, float(values.mean())))
+    if bad:
+        raise _lost(bad)
+
+
+def _lost(bad: Sequence[tuple[str, float, float]]) -> DataError:
+    """Return the error for columns with their standard deviations and means."""
     name, sd, mean = bad[0]
-    raise DataError(
+    return DataError(
         f"{len(bad):,} covariate(s) vary so little that it is lost where nets compute in single precision: {name!r} "
-        f"has mean {mean:.3g} and standard deviation {sd:.3g}. Standardize such columns, as standardize(...) does in "
-        "the formula, or leave them out."
+        f"has mean {mean:.3g} and standard deviation {sd:.3g}. Standardize such columns, each in a term "
+        "standardize(...) of its own, or leave them out."
     )
 
 

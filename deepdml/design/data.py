@@ -10,10 +10,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from deepdml.design import checks
 from deepdml.design.assembly import Piece, assemble, chunks, column_before, column_names
 from deepdml.design.blocks import fit_steps
 from deepdml.design.calls import BlockCall, as_formulaic, call_of
-from deepdml.design.checks import check_categories, check_resolution, check_treatments, check_weights, check_x_names
 from deepdml.design.encoding import Encoded, is_storable
 from deepdml.design.formula import ParsedFormula, is_plain, parse_formula
 from deepdml.design.names import quote
@@ -351,6 +351,9 @@ class _Plan:
             elif origin == "block":
                 call = self.calls[names[0]]
                 inputs = self._inputs(call)
+                single = [part for part in inputs if part.origin == "numbers"]  # vectors stay as they are
+                before = partial(column_before, single, self.source, None, rows)
+                checks.check_inputs([name for part in single for name in part.names], before)
                 steps, given = fit_steps(call.text, call.functions, call.sizes, chunks(inputs, self.source, rows))
                 yield Piece("block", call.names, len(given), inputs, steps), given
             else:
@@ -376,16 +379,16 @@ def _collect(
     outcome = read_outcome(kept.outcome, plan.outcome, source, rows, levels)
     t, t_names = kept.treatments.values, kept.treatments.names
     terms = _term_columns(plan.treatments, kept.treatments.widths)
-    check_categories(kept.treatments, kept.transforms)
-    check_treatments(t, t_names, terms)
+    checks.check_categories(kept.treatments, kept.transforms)
+    checks.check_treatments(t, t_names, terms)
     some = None if len(rows) == source.n else rows
     placed = list(plan.final_pieces(kept.transforms, some))
     x_names = tuple(name for _, names in placed for name in names)
-    check_x_names(x_names)
+    checks.check_x_names(x_names)
     pieces = tuple(piece for piece, _ in placed)
     evaluated = kept.transforms.values if kept.transforms else None
     x = assemble(pieces, source, evaluated, some)
-    check_resolution(x, x_names, partial(column_before, pieces, source, evaluated, some))
+    checks.check_resolution(x, x_names, partial(column_before, pieces, source, evaluated, some))
     raw, raw_names = (None, ()) if kept.treatments.categorical else _raw_treatments(plan, rows)
     kinds = {name: source.column(name).kind for name in (*plan.treatments.reads, *plan.transforms.reads)}
     vectors = [part for piece in pieces for part in piece.read if part.origin == "vector"]
@@ -410,7 +413,7 @@ def _collect(
         y_name=design.y_name,
         t_names=t_names,
         x_names=x_names,
-        weights=None if weights is None else check_weights(weights[rows]),
+        weights=None if weights is None else checks.check_weights(weights[rows]),
         groups=None if groups is None else groups.codes(rows),
         group_names=() if groups is None else groups.names,
         rows=rows,

@@ -169,7 +169,7 @@ def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
     try:
         frame.to_parquet(path, index=False)
     except ImportError as error:
-        raise MissingLibraryError("writing parquet needs pyarrow: pip install pyarrow, or format='csv'") from error
+        raise MissingLibraryError("writing parquet needs pyarrow: pip install pyarrow, or form='csv'") from error
 
 
 def _describe(name: str, series: pd.Series) -> dict[str, Any]:
