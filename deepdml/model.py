@@ -437,10 +437,11 @@ def structural_dml(
     True
     """
     data, columns = named_arrays(Y, T, X)
-    hidden: tuple[int, ...] | Auto = "auto" if isinstance(hidden_dims, str) else tuple(hidden_dims)
     return fit(
         f"Y ~ {' + '.join(columns)} | X",
         data,
         family,
-        **beside(options, hidden=hidden, epochs=epochs, n_folds=n_folds, lr=lr, progress=None if verbose else False),
+        **beside(
+            options, hidden=hidden_dims, epochs=epochs, n_folds=n_folds, lr=lr, progress=None if verbose else False
+        ),
     )

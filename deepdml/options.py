@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, cast
 
@@ -70,10 +70,13 @@ def beside(options: Mapping[str, Any], **own: Any) -> dict[str, Any]:
     OptionError
         For an option that is given by the name it has in `fit`.
     """
+    given = own["hidden"]
+    hidden: Any = given if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
+    widths(hidden, "hidden_dims")
     for name, here in (("hidden", "hidden_dims"), ("progress", "verbose")):
         if name in options:
             raise OptionError(f"structural_dml has {here} in the place of {name}, as the deep-inference package has.")
-    return {**options, **own}
+    return {**options, **own, "hidden": hidden}
 
 
 def covariance_keywords(
@@ -303,11 +306,11 @@ def positive(name: str, value: float | Auto, *, zero: bool = False) -> float | N
     return float(value)
 
 
-def widths(value: tuple[int, ...] | Auto) -> tuple[int, ...] | None:
+def widths(value: Sequence[int] | Auto, name: str = "hidden") -> tuple[int, ...] | None:
     """Return the widths of hidden layers, None for "auto"."""
     if isinstance(value, str) and value == "auto":
         return None
     widths = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else ()
     if not widths or not all(isinstance(w, int | np.integer) and not isinstance(w, bool) and w > 0 for w in widths):
-        raise OptionError(f"hidden={value!r} is not a tuple of positive widths such as (64, 32), nor 'auto'.")
+        raise OptionError(f"{name}={value!r} is not a tuple of positive widths such as (64, 32), nor 'auto'.")
     return tuple(int(w) for w in widths)

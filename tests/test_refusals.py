@@ -415,6 +415,22 @@ def test_options_that_structural_dml_calls_otherwise(data, name, here):
         dd.structural_dml(data["wage"], data["binary"], data[["age"]], **{name: (4,)})
 
 
+@pytest.mark.parametrize("hidden", [5, (8, 0), None])
+def test_widths_of_structural_dml(data, hidden):
+    with pytest.raises(OptionError, match=r"hidden_dims=.* is not a tuple of positive widths such as \(64, 32\)"):
+        dd.structural_dml(data["wage"], data["binary"], data[["age"]], hidden_dims=hidden)
+
+
+def test_what_is_no_folder_of_a_package(tmp_path):
+    for use in (dd.replication.verify, dd.replication.lint, lambda path: dd.replication.write_package(path, {})):
+        with pytest.raises(OptionError, match="a file is named by a text or a path, not by None"):
+            use(None)
+    with pytest.raises(DataError, match=r"is not a replication package: it has no config\.json"):
+        dd.replication.read_data(tmp_path)
+    with pytest.raises(OptionError, match=r"exhibits is a int; needed is a dict, exhibits=\{'Table 1': res\}"):
+        dd.replication.write_package(tmp_path / "package", 3)
+
+
 def test_the_row_of_an_impossible_propensity_is_named(data):
     known = np.where(np.arange(N) == 42, 1.2, 0.5)
     with pytest.raises(DataError, match=r"row\(s\) 42\."):

@@ -113,6 +113,8 @@ def distill(
     """
     strength = strength_of(strength)
     refuse_no_seed(seed)
+    if isinstance(rounds, bool) or not isinstance(rounds, int | np.integer) or rounds < 1:
+        raise OptionError(f"rounds={rounds!r} is not a whole number of at least 1.")
     if method not in OF_EMBEDDINGS + OF_TEXTS:
         raise unknown_option("method", method, OF_EMBEDDINGS + OF_TEXTS)
     labels = labels_of(data)

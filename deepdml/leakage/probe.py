@@ -12,7 +12,7 @@ from scipy import stats
 from tabulate import tabulate
 
 from deepdml.design.labels import in_order, labels_of
-from deepdml.errors import DataError, OptionError, refuse_no_seed, unknown_option
+from deepdml.errors import DataError, OptionError, refuse_no_number, refuse_no_seed, unknown_option
 from deepdml.leakage.concept import Concept, Float, folds_of, read_matrix, read_treatment
 from deepdml.leakage.ridge import fit_ridge, scale_of
 
@@ -103,6 +103,8 @@ def probe(
     """
     if kind not in ("linear", "kernel"):
         raise unknown_option("kind", kind, ("linear", "kernel"))
+    refuse_no_number("overlap", overlap, "the smallest propensity allowed, between 0 and 0.5")
+    refuse_no_number("alpha", alpha, "a number between 0 and 1, 0.05 for 95 % intervals")
     if not 0 < overlap < 0.5:
         raise OptionError(f"overlap={overlap!r}; it is the smallest propensity allowed, between 0 and 0.5.")
     if not 0 < alpha < 1:

@@ -62,6 +62,8 @@ def arrange(given: Mapping[str, object]) -> tuple[Exhibit, ...]:
     DataError
         If the arrays of a fit were dropped.
     """
+    if not isinstance(given, Mapping):
+        raise OptionError(f"exhibits is a {type(given).__name__}; needed is a dict, exhibits={{'Table 1': res}}.")
     if not given:
         raise OptionError("exhibits is empty; name at least one, exhibits={'Table 1': res}.")
     found: list[Exhibit] = []

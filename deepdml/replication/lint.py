@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from deepdml.errors import DataError, list_rows
+from deepdml.errors import DataError, list_rows, refuse_no_path
 from deepdml.replication.environment import normal
 from deepdml.replication.manifest import files_of, sha256
 
@@ -97,6 +97,7 @@ def lint(folder: str | Path) -> tuple[Finding, ...]:
     DataError
         If there is no such folder.
     """
+    refuse_no_path(folder)
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"there is no folder {str(folder)!r}.")

@@ -200,8 +200,15 @@ def read_data(folder: str | Path) -> tuple[pd.DataFrame, dict[str, Any], Arrays]
         What `dd.fit` is given as its context: arrays and constants.
     arrays : dict
         Further arrays by row: weights, labels of groups, propensities that are no column of the data.
+
+    Raises
+    ------
+    DataError
+        If the folder is no replication package.
     """
     folder = Path(folder)
+    if not (folder / "config.json").is_file():
+        raise DataError(f"{str(folder)!r} is not a replication package: it has no config.json.")
     entry = json.loads((folder / "config.json").read_text(encoding="utf-8"))["data"]
     path = folder / entry["file"]
     if entry["format"] == "csv":

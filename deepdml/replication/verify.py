@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deepdml.errors import DataError, DeepDMLError
+from deepdml.errors import DataError, DeepDMLError, refuse_no_path
 from deepdml.replication.artefacts import ARTEFACTS, TABLES, rebuild
 from deepdml.replication.environment import other_builds, version_changes
 from deepdml.replication.manifest import MANIFEST, check_files, read_manifest, sha256
@@ -69,6 +69,7 @@ def verify(folder: str | Path, *, rerun: bool = False, progress: bool | None = N
     DataError
         If the folder is no replication package.
     """
+    refuse_no_path(folder)
     folder = Path(folder)
     wrong = check_files(folder)
     failures, checks = list(wrong.values()), []

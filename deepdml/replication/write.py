@@ -19,7 +19,7 @@ from tqdm import tqdm
 from deepdml.design.data import Levels, ModelData, build_data
 from deepdml.design.formula import parse_formula
 from deepdml.embed.cards import NOT_STATED
-from deepdml.errors import DataError, OptionError, list_rows, unknown_option
+from deepdml.errors import DataError, OptionError, list_rows, refuse_no_path, unknown_option
 from deepdml.replication.artefacts import psi_file, results_file, write_exhibit, write_fit
 from deepdml.replication.codebook import codebook
 from deepdml.replication.environment import describe_environment
@@ -99,6 +99,7 @@ def write_package(
     ...     replication.verify(folder).ok
     True
     """
+    refuse_no_path(folder)
     target = Path(folder)
     _check_target(target, overwrite)
     if form not in get_args(Format):

@@ -130,3 +130,13 @@ def test_a_seed_that_is_none(embeddings, treatment):
     for use in (dd.leakage.probe, lambda *of, seed: dd.leakage.distill(*of, "leace", 1, seed=seed)):
         with pytest.raises(OptionError, match="seed='a' is not a whole number"):
             use(embeddings, treatment, seed="a")
+
+
+def test_numbers_of_the_probe_and_rounds(embeddings, treatment):
+    with pytest.raises(OptionError, match="overlap is 'a'; it must be the smallest propensity"):
+        dd.leakage.probe(embeddings, treatment, overlap="a")
+    with pytest.raises(OptionError, match="alpha is None; it must be a number between 0 and 1"):
+        dd.leakage.probe(embeddings, treatment, alpha=None)
+    for rounds in ("a", 0):
+        with pytest.raises(OptionError, match=r"rounds=.* is not a whole number of at least 1"):
+            dd.leakage.distill(embeddings, treatment, "inlp", 1, rounds=rounds)
