@@ -263,6 +263,8 @@ def test_labels_that_clash_are_refused(arm_results: Results, results: Results) -
         ({"notes": 3}, "3 is neither a text nor a list of texts"),
         ({"stars": (0.1, 0.1)}, "different levels"),
         ({"stars": (5, 1)}, "between 0 and 1"),
+        ({"stars": "a"}, "must be True, False, or up to three"),
+        ({"stars": 0.05}, "must be True, False, or up to three"),
         ({"digits": -1}, "digits=-1"),
         ({"alpha": 95, "below": "ci"}, "alpha is 95"),
         ({"below": "sd"}, "unknown below 'sd'"),
