@@ -56,12 +56,14 @@ def moved(frame: pd.DataFrame, family: str, rows: object) -> pd.DataFrame:
 
 
 def nuisances(res) -> list[tuple[np.ndarray, ...]]:
-    """Everything that psi reads beside the score, by repetition: theta, Lambda, and the law of the treatment."""
+    """Everything that psi reads beside the score, by repetition: theta, Lambda, both again, and the treatment's law."""
     pieces = []
     for piece in res._fit.rows.repetitions:
         law = piece.law
         own = () if law is None else (law.probabilities,) if hasattr(law, "probabilities") else (law.mean, law.scale)
-        pieces.append((piece.theta, piece.lambda_inverse, *own))
+        second = piece.recalibrated
+        again = () if second is None else (second.theta, second.lambda_inverse)
+        pieces.append((piece.theta, piece.lambda_inverse, *again, *own))
     return pieces
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
@@ -110,9 +110,12 @@ class Evaluation:
                 "needed are (n, q, d_theta) and (n, q)"
             )
 
-    def psi(self, piece: Influence) -> Float:
-        """Return the influence values (n, q) of the means of H, corrected to second order."""
-        return piece.psi(self.values + self.bend, self.gradient)
+    def psi(self, piece: Influence, beyond: Float | None = None) -> Float:
+        """Return the influence values (n, q) of the means of H, corrected to second order.
+
+        `beyond` is G (n, q, d_theta) at the recalibrated theta, where there is one.
+        """
+        return piece.psi(self.values + self.bend, self.gradient, beyond)
 
 
 class Estimand:
@@ -137,6 +140,13 @@ class Estimand:
     def evaluate(self, sample: Sample) -> Evaluation:
         """Return H and G over the rows of one repetition."""
         raise NotImplementedError
+
+    def psi(self, sample: Sample, piece: Influence) -> Float:
+        """Return the influence values (n, q) of the means of H over the rows of one repetition."""
+        found = self.evaluate(sample)
+        if piece.recalibrated is None:
+            return found.psi(piece)
+        return found.psi(piece, self.evaluate(replace(sample, theta=piece.recalibrated.theta, noise=None)).gradient)
 
     def combine(self, means: Float) -> tuple[Float, Float] | None:
         """Return f (q,) and its jacobian (q, c) at the c means of psi, or None where f is the identity.

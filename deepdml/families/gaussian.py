@@ -19,7 +19,7 @@ class Gaussian(Family):
     aliases = ("linear",)
     support = "finite numbers"
     link = "identity"
-    constant_hessian = True
+    constant_hessian = canonical = True
 
     def in_support(self, y: Float) -> NDArray[np.bool_]:
         return np.isfinite(y)

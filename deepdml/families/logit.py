@@ -15,6 +15,7 @@ class Logit(Binary):
 
     name = "logit"
     aliases = ("binomial",)
+    canonical = True
     link = "logit"
 
     def loss(self, y: Any, eta: Any) -> Any:

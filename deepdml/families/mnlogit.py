@@ -34,6 +34,7 @@ class MNLogit(Categories):
     """
 
     name = "mnlogit"
+    canonical = True
     aliases = ("multinomial_logit", "multinomial")
     link = "multinomial logit"
 

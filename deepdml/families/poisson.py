@@ -21,6 +21,7 @@ class Poisson(Family):
 
     name = "poisson"
     support = "non-negative outcomes"
+    canonical = True
     link = "log"
 
     def in_support(self, y: Float) -> NDArray[np.bool_]:

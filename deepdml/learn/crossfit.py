@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepdml.design.splits import SplitPlan
-from deepdml.learn.curvature import Curvature, Nodes, integrals, integrate, invert
+from deepdml.learn.curvature import Curvature, Nodes, integrals, integrate, invert, invert_near
 from deepdml.learn.hessians import regress_hessian
 from deepdml.learn.indexed import IndexTask
-from deepdml.learn.influence import DiscreteLaw, Influence, LocationScaleLaw, NuisanceFit, TreatmentLaw
+from deepdml.learn.influence import DiscreteLaw, Influence, LocationScaleLaw, NuisanceFit, Recalibrated, TreatmentLaw
 from deepdml.learn.inputs import Inputs
 from deepdml.learn.joint import JointLaw, joint_law
 from deepdml.learn.nuisances import Learned, Report, Setting, Spread, begin, learn_nuisances, learn_spread
@@ -141,7 +141,23 @@ def assemble(
         spread = torch.from_numpy(noise).to(learned[0].out.device)
         remainder = problem.outcome.remainder(learned[0].out, spread, hessian)
         curvature = replace(curvature, remainder=remainder.cpu().numpy())
-    return _influence(problem, learned[0].out, curvature, law.nodes, noise), curvature, law
+    influence = _influence(problem, learned[0].out, curvature, law.nodes, noise)
+    return replace(influence, recalibrated=_recalibrated(problem, learned[0], law, curvature.inverse)), curvature, law
+
+
+def _recalibrated(problem: Problem, outcome: Learned, law: Law, inverse: Float) -> Recalibrated | None:
+    """Return the recalibrated theta with its Lambda, in the user's units; None where either is not known.
+
+    A row keeps its theta where the second one is out of reach of the first.
+    """
+    if outcome.recalibrated is None or law.working is None or problem.strategy == "hessian regression":
+        return None
+    theta, unit = outcome.recalibrated.cpu().numpy(), problem.unit
+    with np.errstate(all="ignore"):  # what is not finite is not near
+        matrix, _ = integrals(law.working, problem.family, theta, None, unit)
+    second, near = invert_near(matrix, inverse)
+    theta = np.where(near[:, None], theta, outcome.out.cpu().numpy())
+    return Recalibrated(theta @ unit.T, unit @ second @ unit.T)
 
 
 def _noise(options: LearnOptions, outcome: Learned) -> Float | None:

@@ -19,6 +19,7 @@ Strategy = Literal["known design", "propensity plug-in", "moments", "location-sc
 
 CHUNK = 8192  # rows integrated at once
 FLOOR = 1e-3  # eigenvalues of Lambda below this share of the row's largest are raised to it
+NEAR = 10.0  # times the first Lambda: farther off, a second one says that its theta has run off
 
 
 class Nodes(Protocol):
@@ -154,3 +155,23 @@ def invert(matrix: Float, remainder: Float) -> Curvature:
     low = values[:, 0] < bound
     inverse = np.einsum("nde,ne,nfe->ndf", vectors, 1.0 / np.maximum(values, bound[:, None]), vectors)
     return Curvature(inverse, remainder, float(values[:, 0].min()), float(low.mean()))
+
+
+def invert_near(matrix: Float, inverse: Float) -> tuple[Float, NDArray[np.bool_]]:
+    """Return the inverses of matrices (n, d, d) that are near those whose inverses are given, and the others' own.
+
+    Near are those that are between a tenth and ten times the other in every direction. One Newton step, from which the
+    second theta comes, overshoots where the loss is nearly flat, such as in a dispersion that is hardly there.
+
+    Returns
+    -------
+    inverse : (n, d, d) array
+    near : (n,) array of bool
+    """
+    root = np.linalg.cholesky(inverse)
+    near = np.isfinite(matrix).all(axis=(1, 2))
+    ratio = np.linalg.eigvalsh(root[near].transpose(0, 2, 1) @ matrix[near] @ root[near])
+    near[near] = (ratio[:, 0] > 1.0 / NEAR) & (ratio[:, -1] < NEAR)
+    found = inverse.copy()
+    found[near] = np.linalg.inv(matrix[near])
+    return found, near

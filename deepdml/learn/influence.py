@@ -84,6 +84,24 @@ TreatmentLaw = DiscreteLaw | LocationScaleLaw
 
 
 @dataclass(frozen=True, slots=True)
+class Recalibrated:
+    """theta and Lambda with what held-out residuals add to them, where theta itself is left without.
+
+    It errs less on average over rows and has more variance: good for a second look, along which slopes are averaged.
+
+    Parameters
+    ----------
+    theta : (n, d) array
+        As in `Influence`, and from the same rows: none of a row's own block.
+    lambda_inverse : (n, d, d) array
+        At this theta.
+    """
+
+    theta: Float
+    lambda_inverse: Float
+
+
+@dataclass(frozen=True, slots=True)
 class Influence:
     """One repetition's cross-fitted pieces of psi.
 
@@ -99,6 +117,8 @@ class Influence:
         Law of the structural row given x; None where only its moments were learned.
     noise : (n, d, d) array or None
         Covariance of theta(x) by estimation, from the delete-block jackknife; None where it is not known.
+    recalibrated : Recalibrated or None
+        A second theta(x), for estimands that are not linear in it; None where there is none.
     """
 
     theta: Float
@@ -106,8 +126,9 @@ class Influence:
     lambda_inverse: Float
     law: TreatmentLaw | None
     noise: Float | None = None
+    recalibrated: Recalibrated | None = None
 
-    def psi(self, values: Float, gradient: Float) -> Float:
+    def psi(self, values: Float, gradient: Float, beyond: Float | None = None) -> Float:
         """Return the influence values of an estimand.
 
         Parameters
@@ -116,14 +137,26 @@ class Influence:
             H(x, t, theta) of each row.
         gradient : (n, q, d) array
             G(x), the conditional mean of dH/dtheta given x.
+        beyond : (n, q, d) array, optional
+            G at the recalibrated theta.
 
         Returns
         -------
         (n, q) array
-            H - G Lambda^{-1} score.
+            H - G Lambda^{-1} score; with `beyond`, and where that differs from `gradient`, G Lambda^{-1} is the mean
+            of those at both theta: the trapezoid rule between the theta that H is taken at and the nearest to the
+            truth. What one of them errs is then multiplied by what is left in the other, not by itself.
         """
-        correction = np.einsum("nde,ne->nd", self.lambda_inverse, self.score)
-        return np.asarray(values - np.einsum("nqd,nd->nq", gradient, correction))
+        weighted = self._weighted(gradient, self.lambda_inverse)
+        if beyond is not None and self.recalibrated is not None:
+            bent = (gradient != beyond).any(axis=(0, 2))  # where H is linear, every bit stays
+            other = self._weighted(beyond[:, bent], self.recalibrated.lambda_inverse)
+            weighted[:, bent] = 0.5 * (weighted[:, bent] + other)
+        return np.asarray(values - weighted)
+
+    def _weighted(self, gradient: Float, lambda_inverse: Float) -> Float:
+        correction = np.einsum("nde,ne->nd", lambda_inverse, self.score)
+        return np.asarray(np.einsum("nqd,nd->nq", gradient, correction))
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,6 +91,8 @@ class Learned:
         Cross-fitted predictions of the linear fit and of a constant alone, for the diagnostics.
     recalibration : Recalibration or None
         What held-out residuals add to the stack.
+    recalibrated : Tensor (n, o) or None
+        The stack with that added, where `out` is left without.
     heads : tuple of Tensor (k, f, o)
         Refit heads, one tensor per copy of the net; empty where the nets keep their own last layer.
     """
@@ -102,6 +104,7 @@ class Learned:
     linear: Tensor
     constant: Tensor
     recalibration: Recalibration | None = None
+    recalibrated: Tensor | None = None
     heads: tuple[Tensor, ...] = ()
 
 
@@ -279,13 +282,17 @@ def combine(
     """Return the nuisance that the candidates' predictions make: their stack, recalibrated.
 
     theta of a loss that is not quadratic is left as it is: the jackknife does not see what a recalibration adds to its
-    variance, and so to the second-order term. A single candidate has nothing to recalibrate.
+    variance, and so to the second-order term. Where the link is canonical, the recalibrated one stands beside it. A
+    single candidate has nothing to recalibrate.
     """
     stacked = stack(task, predictions, setting.scheme)
     learned = Learned(task, stacked.out.double(), stacked, candidates, linear, constant)
-    if len(candidates) == 1 or (task is setting.problem.outcome and not task.quadratic):
+    own = task is setting.problem.outcome and not task.quadratic
+    if len(candidates) == 1 or (own and not setting.problem.family.canonical):
         return learned
     recalibration = recalibrate(stacked, predictions, setting.scheme)
+    if own:
+        return replace(learned, recalibrated=recalibration.out)
     return replace(learned, out=recalibration.out, recalibration=recalibration)
 
 

@@ -175,8 +175,7 @@ def influence_values(fit: Fit, estimand: Estimand, spec: CovarianceSpec, columns
     found = samples(fit, columns)
     pieces, notes = [], []
     for sample, piece in zip(found, rows.repetitions, strict=True):
-        evaluation = estimand.evaluate(sample)
-        psi = evaluation.psi(piece)
+        psi = estimand.psi(sample, piece)
         _refuse_unfinite(psi, rows, estimand.name)
         means = weighted_mean(psi, rows.weights)
         combined = estimand.combine(means)

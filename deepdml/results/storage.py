@@ -32,6 +32,7 @@ from deepdml.learn.influence import (
     Influence,
     LocationScaleLaw,
     NuisanceFit,
+    Recalibrated,
     TrainedNets,
     TreatmentLaw,
 )
@@ -73,6 +74,7 @@ _LAWS: dict[str, type[DiscreteLaw] | type[LocationScaleLaw]] = {
 }
 _ROW_ARRAYS = ("y", "t", "weights", "groups", "treatment", "rows", "folds")
 _PIECES = ("theta", "score", "lambda_inverse")
+_RECALIBRATED = ("theta", "lambda_inverse")
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +266,8 @@ def _row_arrays(rows: Rows) -> Arrays:
     found = {name: getattr(rows, name) for name in _ROW_ARRAYS}
     for r, piece in enumerate(rows.repetitions):
         found |= {f"{r}/{name}": getattr(piece, name) for name in (*_PIECES, "noise")}
+        if piece.recalibrated is not None:
+            found |= {f"{r}/recalibrated/{name}": getattr(piece.recalibrated, name) for name in _RECALIBRATED}
         if piece.law is not None:
             found |= {f"{r}/law/{f.name}": np.asarray(getattr(piece.law, f.name)) for f in fields(piece.law)}
     # object arrays would need pickle; raw treatments that are not numbers are therefore left out
@@ -356,7 +360,9 @@ def _rows(meta: dict[str, Any], arrays: Arrays) -> Rows:
     for r, kind in enumerate(meta["laws"]):
         law = None if kind is None else _law(_LAWS[kind], arrays, r)
         held = {name: arrays[f"{r}/{name}"] for name in _PIECES}
-        pieces.append(Influence(**held, law=law, noise=arrays.get(f"{r}/noise")))
+        other = {name: arrays.get(f"{r}/recalibrated/{name}") for name in _RECALIBRATED}
+        recalibrated = None if other["theta"] is None else Recalibrated(**other)
+        pieces.append(Influence(**held, law=law, noise=arrays.get(f"{r}/noise"), recalibrated=recalibrated))
     index = arrays["index"] if meta["index"] is None else plain.labels(meta["index"])
     found: dict[str, Any] = {name: arrays.get(name) for name in _ROW_ARRAYS}
     return Rows(**found, x=None, index=index, repetitions=tuple(pieces), x_sha256=meta.get("x_sha256"))

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
+import torch
 
+import deepdml as dd
 from deepdml.estimands import AverageCoefficient, Sample, UserFunction
 from deepdml.estimands.fields import structural_row
 from deepdml.families import Gaussian
-from deepdml.learn.influence import Influence
+from deepdml.learn.influence import Influence, Recalibrated
 
 
 def test_tabulated_nodes_are_those_of_the_law(known) -> None:
@@ -72,3 +75,47 @@ def test_the_mean_of_a_square_is_unbiased_under_noise() -> None:
     error = bare.std() / np.sqrt(n)
     assert abs(bare.mean() + noise[1, 1]) < 4 * error
     assert abs((bare + evaluation.bend[:, 0]).mean()) < 4 * error
+
+
+def recalibrated(known, shift: float, family: str = "logit"):
+    """Return the sample and the pieces of a fit with known nuisances whose theta is off, and of a second theta."""
+    kind = "binary"
+    first, second = (known(family, kind, n=500, shift=s).results._fit for s in (0.4, shift))
+    other = second.rows.repetitions[0]
+    piece = replace(first.rows.repetitions[0], recalibrated=Recalibrated(other.theta, other.lambda_inverse))
+    sample = Sample(first.rows.t, first.t_names, piece.theta, piece.law, first.family, columns=NoCovariates(500))
+    return sample, piece, first.rows.y
+
+
+def test_a_second_theta_makes_the_error_of_a_square_a_product() -> None:
+    """Where psi of E[theta_1^2] is off by minus its squared error, two theta are off by minus the product of theirs."""
+    rng = np.random.default_rng(5)
+    truth, n = rng.standard_normal((300, 2)), 300
+    theta, other = truth + rng.standard_normal((n, 2)), truth + rng.standard_normal((n, 2))
+    one = np.broadcast_to(np.eye(2), (n, 2, 2))
+    sample, square = replace(noisy(n), theta=theta, noise=None), UserFunction(lambda x, t, theta: theta[..., 1] ** 2)
+    for second, left in ((None, theta), (Recalibrated(other, one), other)):
+        found = square.psi(sample, Influence(theta, theta - truth, one, None, recalibrated=second))[:, 0]
+        expected = truth[:, 1] ** 2 - (theta - truth)[:, 1] * (left - truth)[:, 1]
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)  # rounding
+
+
+@pytest.mark.parametrize("shift", [0.1, 0.4])
+def test_the_variance_of_a_binary_outcome_is_the_product_of_two_residuals(known, shift) -> None:
+    """With two levels of the treatment psi is (y - p)^2, p the fitted share, and (y - p) (y - q) with a second one."""
+    sample, piece, y = recalibrated(known, shift)
+    p, q = (1 / (1 + np.exp(-(sample.t * theta).sum(1))) for theta in (piece.theta, piece.recalibrated.theta))
+    found = dd.ConditionalVariance().psi(sample, piece)[:, 0]
+    # differences of fourth order in the slope of p (1 - p), times inverse propensities
+    np.testing.assert_allclose(found, (y - p) * (y - q), rtol=1e-8, atol=1e-8)
+
+
+def test_a_second_theta_leaves_every_bit_of_what_is_linear(known) -> None:
+    sample, piece, _ = recalibrated(known, 0.1)
+
+    def both(x, t, theta):
+        return torch.stack([2.0 * theta[..., 1] - theta[..., 0], theta[..., 1] ** 2], -1)
+
+    for estimand, same in ((AverageCoefficient(), [True, True]), (UserFunction(both), [True, False])):
+        bare = estimand.psi(sample, replace(piece, recalibrated=None))
+        assert (bare == estimand.psi(sample, piece)).all(axis=0).tolist() == same

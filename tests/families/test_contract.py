@@ -71,6 +71,11 @@ class TestContract:
         # closed forms against derivatives of derivatives, whose rounding grows
         np.testing.assert_allclose(family.remainder_slope(ETA), expected, rtol=1e-8, atol=1e-10)
 
+    def test_canonical_says_what_it_is(self, family):
+        low, high = (np.full_like(ETA, y) for y in (0.0, 1.0))
+        gap = slope(lambda e: family.score(high, e) - family.score(low, e), ETA)
+        assert family.canonical == (np.abs(gap).max() < 1e-8)  # the difference's error
+
     def test_constant_hessian_says_what_it_is(self, family):
         assert family.constant_hessian == (np.ptp(family.hessian(ETA)) == 0)
 

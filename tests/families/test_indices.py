@@ -79,6 +79,14 @@ class TestDensities:
         # the quadrature's error, the largest for the square of a log
         np.testing.assert_allclose(np.einsum("mq,mqr->mr", chances, score), 0.0, atol=2e-6)
 
+    def test_canonical_says_what_it_is(self, case):
+        """Where second derivatives do not depend on the outcome, a difference of scores does not depend on eta."""
+        family, _, eta, values, _ = case
+        ends = [columns(family, np.repeat(values[:, [j]], 2, axis=1)[:, 0]) for j in (0, -1)]
+        apart = family.score(ends[1], eta) - family.score(ends[0], eta)
+        moved = family.score(ends[1], eta + 0.3) - family.score(ends[0], eta + 0.3)
+        assert family.canonical == np.allclose(apart, moved, rtol=1e-9, atol=1e-9)  # rounding
+
     def test_hessian_is_the_mean_outer_product_of_scores(self, case):
         family, _, eta, values, chances = case
         score = family.score(columns(family, values), eta[:, None])
@@ -211,6 +219,13 @@ class TestMaps:
 
 
 class TestAgainstStatsmodels:
+    def test_mnlogit_is_canonical(self):
+        family = MNLogit([0, 1, 2])
+        eta = np.array([[0.3, -0.4], [1.3, 0.7]])
+        apart = [family.score(np.full(2, 2.0), e) - family.score(np.full(2, 0.0), e) for e in (eta, eta + [0.5, -0.2])]
+        assert family.canonical
+        np.testing.assert_allclose(*apart, rtol=1e-12, atol=1e-12)  # rounding
+
     def test_mnlogit(self):
         rng = np.random.default_rng(3)
         x, y = np.column_stack([np.ones(200), rng.standard_normal((200, 2))]), rng.integers(0, 3, 200)

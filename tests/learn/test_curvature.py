@@ -8,7 +8,7 @@ import pytest
 from deepdml.errors import OptionError
 from deepdml.families import CustomLoss, Gaussian, Logit, Poisson
 from deepdml.learn import curvature
-from deepdml.learn.curvature import choose_strategy, integrate, invert
+from deepdml.learn.curvature import choose_strategy, integrate, invert, invert_near
 from deepdml.learn.influence import DiscreteLaw, LocationScaleLaw
 from deepdml.learn.treatment import Levels, Scalar, Vector, residual_nodes
 
@@ -161,3 +161,17 @@ def test_losses_without_an_expected_hessian_are_regressed():
         assert choose_strategy("auto", family, treatment, False) == "hessian regression"
     with pytest.raises(OptionError, match="here it can be 'hessian regression'"):
         choose_strategy("moments", family, SEVERAL, False)
+
+
+def test_a_second_lambda_stays_only_near_the_first():
+    """Tenfold in some direction, or not finite, it is out of reach, and the first one stands in its place."""
+    rng = np.random.default_rng(2)
+    root = rng.standard_normal((5, 2, 2)) + 2 * np.eye(2)
+    first = root @ root.transpose(0, 2, 1)
+    stretch = np.array([[1.0, 1.0], [9.0, 0.2], [0.09, 1.0], [1.0, 11.0], [np.nan, 1.0]])
+    second = root @ (stretch[:, :, None] * root.transpose(0, 2, 1))
+    inverse = np.linalg.inv(first)
+    found, near = invert_near(second, inverse)
+    assert near.tolist() == [True, True, False, False, False]
+    np.testing.assert_allclose(found[:2] @ second[:2], np.broadcast_to(np.eye(2), (2, 2, 2)), atol=1e-9)  # rounding
+    np.testing.assert_array_equal(found[2:], inverse[2:])

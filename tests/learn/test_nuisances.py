@@ -123,3 +123,32 @@ class TestDiagnostics:
         assert all(epochs > 0 for epochs in outcome.best_epochs.values())
         others = ["constant", "linear", "sieve", "sparse sieve", "trees"] if record.learner == "auto" else []
         assert list(outcome.weights) == [*others, *nets]
+
+
+@pytest.mark.parametrize(
+    ("family", "options", "there"),
+    [
+        ("logit", {}, True),
+        ("poisson", {}, True),
+        ("probit", {}, False),  # its link is not canonical
+        ("gaussian", {}, False),  # theta itself is recalibrated
+        ("logit", {"learner": "net"}, False),
+        ("logit", {"lambda_": "hessian regression"}, False),
+    ],
+)
+def test_a_second_theta_is_there_where_theta_is_not_recalibrated(family, options, there):
+    n = 600
+    rng, x = covariates(n, 6)
+    y = (rng.random(n) < 1 / (1 + np.exp(-x[:, 0]))).astype(float)
+    frame = pd.DataFrame({"y": y, "t": rng.integers(0, 2, n) * 1.0, "x0": x[:, 0], "x1": x[:, 1]})
+    res = dd.fit("y ~ t | x0 + x1", frame, family, **QUICK, **options)
+    (piece,) = res._fit.rows.repetitions
+    assert (piece.recalibrated is not None) == there
+    if there:
+        second, law, rows = piece.recalibrated, piece.law, res._fit.rows
+        weights = law.probabilities * res._fit.family.hessian(second.theta @ law.levels.T)
+        expected = np.einsum("nm,md,me->nde", weights, law.levels, law.levels)
+        # rounding, grown by two inversions and the scale of the structural row; no eigenvalue is floored here
+        np.testing.assert_allclose(np.linalg.inv(second.lambda_inverse), expected, rtol=1e-6, atol=1e-9)
+        assert not np.array_equal(second.theta, piece.theta)
+        assert second.theta.shape == (len(rows.y), 2)

@@ -18,7 +18,7 @@ import pytest
 
 from deepdml.errors import InferenceWarning, OptionError, ResultsFileError
 from deepdml.families import Gaussian
-from deepdml.learn.influence import LocationScaleLaw
+from deepdml.learn.influence import LocationScaleLaw, Recalibrated
 from deepdml.results import Results, load, make_results
 from deepdml.results.plain import decode, encode
 
@@ -42,7 +42,8 @@ def test_a_loaded_file_is_the_same_results(build: Callable[..., Any], tmp_path: 
     known = replace(known, folds=(codes % 5)[None])
     known = replace(known, data=replace(known.data, groups=codes[:, None], group_names=("firm",)))
     noise = np.broadcast_to(0.1 * np.eye(2), (400, 2, 2))
-    known = replace(known, influence=replace(known.influence, noise=noise))
+    second = Recalibrated(1.5 * known.influence.theta, 2.0 * known.influence.lambda_inverse)
+    known = replace(known, influence=replace(known.influence, noise=noise, recalibrated=second))
     res = known.results(cov_type="cluster")
     path = tmp_path / "wages.deepdml"
     res.save(path)
@@ -61,7 +62,10 @@ def test_a_loaded_file_is_the_same_results(build: Callable[..., Any], tmp_path: 
     for kind in ("HC0", "cluster"):
         a, b = other.get_robustcov_results(kind), res.get_robustcov_results(kind)
         pd.testing.assert_frame_equal(a.cov_params(), b.cov_params(), check_exact=True)
-    np.testing.assert_array_equal(other._fit.rows.repetitions[0].noise, noise)
+    piece = other._fit.rows.repetitions[0]
+    np.testing.assert_array_equal(piece.noise, noise)
+    np.testing.assert_array_equal(piece.recalibrated.theta, second.theta)
+    np.testing.assert_array_equal(piece.recalibrated.lambda_inverse, second.lambda_inverse)
     assert other._fit.record == res._fit.record
     np.testing.assert_array_equal(other._fit.nets.arrays["slope"], known.nets.arrays["slope"])
     assert other._fit.nets.config == known.nets.config
