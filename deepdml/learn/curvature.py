@@ -168,9 +168,9 @@ def invert_near(matrix: Float, inverse: Float) -> tuple[Float, NDArray[np.bool_]
     inverse : (n, d, d) array
     near : (n,) array of bool
     """
-    root = np.linalg.cholesky(inverse)
-    near = np.isfinite(matrix).all(axis=(1, 2))
-    ratio = np.linalg.eigvalsh(root[near].transpose(0, 2, 1) @ matrix[near] @ root[near])
+    near = np.asarray((np.isfinite(matrix) & np.isfinite(inverse)).all(axis=(1, 2)))
+    root = np.linalg.cholesky(inverse[near])
+    ratio = np.linalg.eigvalsh(root.transpose(0, 2, 1) @ matrix[near] @ root)
     near[near] = (ratio[:, 0] > 1.0 / NEAR) & (ratio[:, -1] < NEAR)
     found = inverse.copy()
     found[near] = np.linalg.inv(matrix[near])

@@ -45,12 +45,15 @@ class IndexTask(FamilyTask):
     ) -> None:
         super().__init__(family, y, constant, rows.shape[2], weight, y_name)
         self.rows = rows
-        self._rows32 = rows.float()
         reads = (rows != 0).any(0)
         self._scaled_by_unit = reads[0]  # the entries of theta behind the location
         # the index of each entry of theta, where each has one: most matrices A are mostly zeros
         apart = bool((reads.sum(0) == 1).all() and reads.any(1).all() and (reads.sum(1) <= MOST_READ).all())
         self._index = reads.int().argmax(0) if apart else None
+        # what of A is read (n, k), or all of it (n, r, k)
+        every = torch.arange(rows.shape[2], device=rows.device)
+        self._read = rows if self._index is None else rows[:, self._index, every]
+        self._read32 = self._read.float()
         self.restarts = family.stepwise and apart
         if self.restarts:
             self.iterations = STEPS
@@ -104,14 +107,14 @@ class IndexTask(FamilyTask):
         return y.to(dtype)
 
     def _eta(self, out: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the indices (..., r) and the matrices A (..., r, k) of rows."""
-        matrices = self._rows32[rows] if out.dtype == torch.float32 else self.rows[rows]
+        """Return the indices (..., r) of rows, and what of A they read: (..., k), or (..., r, k) where it is more."""
+        read = self._read32[rows] if out.dtype == torch.float32 else self._read[rows]
         if self._index is None:
-            return (matrices * out[..., None, :]).sum(-1), matrices
-        terms: list[list[Tensor]] = [[] for _ in range(matrices.shape[-2])]
-        for k, (r, column) in enumerate(zip(self._index.tolist(), out.unbind(-1), strict=True)):
-            terms[r].append(matrices[..., r, k] * column)
-        return torch.stack([functools.reduce(torch.add, each) for each in terms], -1), matrices
+            return (read * out[..., None, :]).sum(-1), read
+        terms: list[list[Tensor]] = [[] for _ in range(self.rows.shape[1])]
+        for r, own, column in zip(self._index.tolist(), read.unbind(-1), out.unbind(-1), strict=True):
+            terms[r].append(own * column)
+        return torch.stack([functools.reduce(torch.add, each) for each in terms], -1), read
 
     def _slopes(self, y: Tensor, eta: Tensor) -> tuple[Tensor, Tensor]:
         """Return score (..., r) and curvature (..., r, r) in eta."""
@@ -135,58 +138,55 @@ class IndexTask(FamilyTask):
         return self._scaled(self._weighted(self.family.loss(self._outcome(rows, units, out.dtype), eta), rows), units)
 
     def derivatives(self, out: Tensor, rows: Tensor, units: Units | None = None) -> tuple[Tensor, Tensor]:
-        eta, matrices = self._eta(out, rows)
+        eta, read = self._eta(out, rows)
         score, curvature = self._slopes(self._outcome(rows, units, out.dtype), eta)
-        return self._spread(score, curvature, matrices, rows, units)
+        return self._spread(score, curvature, read, rows, units)
 
     def gradient(self, out: Tensor, rows: Tensor, units: Units | None = None) -> Tensor:
-        eta, matrices = self._eta(out, rows)
-        return self._pulled(self._score(self._outcome(rows, units, out.dtype), eta), matrices, rows, units)
+        eta, read = self._eta(out, rows)
+        return self._pulled(self._score(self._outcome(rows, units, out.dtype), eta), read, rows, units)
 
     def first_derivatives(self, rows: Tensor, units: Units | None = None) -> tuple[Tensor, Tensor]:
         if units is None or units.start is None:
             raise TypeError("Newton's method starts in the units of a net")
-        matrices = self.rows[rows]
-        shape = (-1,) + (1,) * (rows.dim() - 1) + (matrices.shape[-2],)
-        eta = units.start.reshape(shape).to(matrices).expand(matrices.shape[:-1])
+        r = self.rows.shape[1]
+        eta = units.start.reshape((-1,) + (1,) * (rows.dim() - 1) + (r,)).to(self.rows).expand(*rows.shape, r)
         y = self._outcome(rows, units, torch.float64)
         if self.restarts:
             eta = torch.cat([self.family.start_rows(y)[..., None], eta[..., 1:]], -1)
         score, curvature = self._slopes(y, eta)
-        return self._spread(score - (curvature * eta[..., None, :]).sum(-1), curvature, matrices, rows, units)
+        score = score - (curvature * eta[..., None, :]).sum(-1)
+        return self._spread(score, curvature, self._read[rows], rows, units)
 
     def restart(self, coefficients: Tensor, out: Tensor, rows: Tensor) -> Tensor:
         assert self._index is not None
-        eta, matrices = self._eta(out, rows)
+        eta, read = self._eta(out, rows)
         found = coefficients.clone()
         for r, value in enumerate(self.family.auxiliary_start(self.y[rows], eta[..., 0]), 1):
             k = self._index.tolist().index(r)
             found[:, k] = 0.0
-            found[0, k] = value / matrices[0, r, k]
+            found[0, k] = value / read[0, k]
         return found
 
     def _spread(
-        self, score: Tensor, curvature: Tensor, matrices: Tensor, rows: Tensor, units: Units | None
+        self, score: Tensor, curvature: Tensor, read: Tensor, rows: Tensor, units: Units | None
     ) -> tuple[Tensor, Tensor]:
         if self._index is None:
-            hessian = matrices.transpose(-1, -2) @ curvature @ matrices
+            hessian = read.transpose(-1, -2) @ curvature @ read
         else:
-            own = self._own(matrices)
-            hessian = own[..., :, None] * curvature[..., self._index[:, None], self._index] * own[..., None, :]
-        return self._pulled(score, matrices, rows, units), self._scaled(self._weighted(hessian, rows), units)
+            # of all ways to pick entries along the last axes, the fastest
+            pairs = (curvature.shape[-1] * self._index[:, None] + self._index).flatten()
+            apart = curvature.flatten(-2).index_select(-1, pairs).unflatten(-1, (self.n_out, self.n_out))
+            hessian = read[..., :, None] * apart * read[..., None, :]
+        return self._pulled(score, read, rows, units), self._scaled(self._weighted(hessian, rows), units)
 
-    def _pulled(self, score: Tensor, matrices: Tensor, rows: Tensor, units: Units | None) -> Tensor:
+    def _pulled(self, score: Tensor, read: Tensor, rows: Tensor, units: Units | None) -> Tensor:
         """Return a score in eta (..., r) as the weighted gradient in theta (..., k)."""
         if self._index is None:
-            pulled = (score[..., None] * matrices).sum(-2)
+            pulled = (score[..., None] * read).sum(-2)
         else:
-            pulled = score[..., self._index] * self._own(matrices)
+            pulled = score.index_select(-1, self._index) * read
         return self._scaled(self._weighted(pulled, rows), units)
-
-    def _own(self, matrices: Tensor) -> Tensor:
-        """Return what of A (..., r, k) each entry of theta is multiplied by in its one index, (..., k)."""
-        assert self._index is not None
-        return torch.stack([matrices[..., r, k] for k, r in enumerate(self._index.tolist())], -1)
 
     def gradients(self, out: Tensor) -> Tensor:
         """Return the unweighted derivative of every row's loss in theta at outputs (n, k)."""

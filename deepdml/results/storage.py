@@ -360,8 +360,8 @@ def _rows(meta: dict[str, Any], arrays: Arrays) -> Rows:
     for r, kind in enumerate(meta["laws"]):
         law = None if kind is None else _law(_LAWS[kind], arrays, r)
         held = {name: arrays[f"{r}/{name}"] for name in _PIECES}
-        other = {name: arrays.get(f"{r}/recalibrated/{name}") for name in _RECALIBRATED}
-        recalibrated = None if other["theta"] is None else Recalibrated(**other)
+        other = {name: arrays[key] for name in _RECALIBRATED if (key := f"{r}/recalibrated/{name}") in arrays}
+        recalibrated = Recalibrated(**other) if other else None
         pieces.append(Influence(**held, law=law, noise=arrays.get(f"{r}/noise"), recalibrated=recalibrated))
     index = arrays["index"] if meta["index"] is None else plain.labels(meta["index"])
     found: dict[str, Any] = {name: arrays.get(name) for name in _ROW_ARRAYS}
