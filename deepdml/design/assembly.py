@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepdml.design.blocks import CHUNK, Chunks, Step
 from deepdml.design.mapped import is_mapped, release, room_for
+from deepdml.design.source import Source
 from deepdml.errors import DataError
-
-if TYPE_CHECKING:
-    from deepdml.design.specification import Source
 
 Rows = NDArray[np.intp] | None
 

@@ -19,7 +19,8 @@ from deepdml.design.formula import ParsedFormula, is_plain, parse_formula
 from deepdml.design.names import quote
 from deepdml.design.outcome import Levels, read_outcome, surv
 from deepdml.design.roles import Groups, read_groups, read_weights
-from deepdml.design.specification import Block, Design, Source
+from deepdml.design.source import Source
+from deepdml.design.specification import Block, Design
 from deepdml.design.table import open_table
 from deepdml.errors import DataError, OptionError, list_rows, unknown_option
 

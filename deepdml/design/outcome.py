@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from deepdml.design.checks import are_numbers, check_range
 from deepdml.design.columns import canonical
 from deepdml.design.encoding import Encoded
-from deepdml.design.specification import Block, Source
+from deepdml.design.source import Source
+from deepdml.design.specification import Block
 from deepdml.errors import DataError, list_rows
 
 Float = NDArray[np.float64]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from deepdml.design.encoding import Encoded, encode
 from deepdml.design.formula import parse_terms
-from deepdml.design.specification import Source
+from deepdml.design.source import Source
 from deepdml.design.table import Table
 from deepdml.errors import DataError, list_rows
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from deepdml.errors import OptionError
 from deepdml.estimands.base import Estimand, Evaluation, Sample, Unstored
-from deepdml.estimands.fields import Field, Terms, average
+from deepdml.estimands.fields import Field, Terms
+from deepdml.estimands.integration import average
 from deepdml.estimands.overlap import Overlap
 from deepdml.learn.influence import DiscreteLaw
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepdml.errors import OptionError, unknown_option
+from deepdml.estimands.interventions import Interventions
+from deepdml.estimands.overlap import Arms
 from deepdml.families import Family
 from deepdml.learn.influence import Influence, TreatmentLaw
-
-if TYPE_CHECKING:
-    from deepdml.estimands.interventions import Interventions
-    from deepdml.estimands.overlap import Arms
 
 Float = NDArray[np.float64]
 

@@ -14,7 +14,8 @@ from deepdml.errors import OptionError
 from deepdml.estimands.averages import Averaged
 from deepdml.estimands.base import Evaluation, Sample, register
 from deepdml.estimands.contrast import places
-from deepdml.estimands.fields import Field, Terms, structural_row
+from deepdml.estimands.fields import Field, Terms
+from deepdml.estimands.integration import structural_row
 from deepdml.estimands.response import functional
 from deepdml.families import Family
 

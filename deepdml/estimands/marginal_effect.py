@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from deepdml.errors import OptionError, unknown_option
 from deepdml.estimands.averages import Averaged
 from deepdml.estimands.base import Sample, register
-from deepdml.estimands.fields import Field, Terms, structural_row
+from deepdml.estimands.fields import Field, Terms
+from deepdml.estimands.integration import structural_row
 from deepdml.estimands.interventions import Interventions
 from deepdml.estimands.response import marginal, mean
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from deepdml.errors import DataError, OptionError
 from deepdml.estimands.averages import Averaged
 from deepdml.estimands.base import Evaluation, Sample, Unstored, from_dict, register
-from deepdml.estimands.fields import Field, average, structural_row
+from deepdml.estimands.fields import Field
+from deepdml.estimands.integration import average, structural_row
 
 Float = NDArray[np.float64]
 

@@ -10,7 +10,7 @@ import torch
 
 import deepdml as dd
 from deepdml.estimands import AverageCoefficient, Sample, UserFunction
-from deepdml.estimands.fields import structural_row
+from deepdml.estimands.integration import structural_row
 from deepdml.families import Gaussian
 from deepdml.learn.influence import Influence, Recalibrated
 
