@@ -358,6 +358,31 @@ def test_no_overlap(data, learner, treat):
         dd.fit("wage ~ treat | age + tenure", frame, learner=learner, **QUICK)
 
 
+@pytest.mark.parametrize(("learner", "rows"), [("auto", [7, 31]), ("net", [7])])
+@pytest.mark.parametrize(
+    ("formula", "level", "name"),
+    [
+        ("y ~ C(arm) | x0 + x1", "c", r"C\(arm\)\[T.c\] = 1"),
+        ("y ~ C(arm) | x0 + x1", "a", "the reference level"),
+        ("y ~ rare | x0 + x1", 1.0, "rare = 1"),
+    ],
+)
+def test_a_level_that_some_net_never_sees(learner, rows, formula, level, name):
+    """Nets of the stack leave out two of five blocks, those of a single net one."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.standard_normal((60, 3)), columns=["y", "x0", "x1"])
+    others = ["a", "b", "c"] if isinstance(level, str) else [0.0, 1.0]
+    others.remove(level)
+    values = rng.choice(others, 60).astype(object)
+    values[rows] = level
+    frame["arm" if isinstance(level, str) else "rare"] = values if isinstance(level, str) else values.astype(float)
+    listed = ", ".join(map(str, rows))
+    with pytest.raises(
+        DataError, match=rf"^{name} is in {len(rows)} row\(s\) only, {listed}, so that some of the nets"
+    ):
+        dd.fit(formula, frame, learner=learner, n_folds=5, seed=0, epochs=1, progress=False)
+
+
 @pytest.mark.parametrize(
     ("formula", "treatment", "error", "message"),
     [

@@ -24,7 +24,15 @@ from deepdml.learn.scheme import paired, single
 from deepdml.learn.signal import signal_left
 from deepdml.learn.tasks import LevelTask, MeanTask
 from deepdml.learn.training import TrainedGroup
-from deepdml.learn.treatment import Levels, Scalar, Vector, clip_propensities, floor_scale, residual_nodes
+from deepdml.learn.treatment import (
+    Levels,
+    Scalar,
+    Vector,
+    check_present,
+    clip_propensities,
+    floor_scale,
+    residual_nodes,
+)
 
 Float = NDArray[np.float64]
 Int = NDArray[np.intp]
@@ -83,12 +91,16 @@ def crossfit(
 
     Raises
     ------
+    DataError
+        Where a level of the treatment is too rare for every net to see it.
     OverlapError
         Where the covariates determine the treatment.
     """
     split_seed, net_seed, spread_seed, signal_seed = seeds.spawn(4)
     make = single if options.learner == "net" and problem.x.shape[1] else paired
     scheme = make(plan, np.random.default_rng(split_seed))
+    if isinstance(problem.treatment, Levels):
+        check_present(problem.treatment, problem.data, scheme)
     inputs = Inputs.over_training_rows(problem.x, scheme)
     fold = torch.from_numpy(plan.fold).to(problem.x.device)
     report("linear fits", 0, 0, math.nan)

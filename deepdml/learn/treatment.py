@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepdml.design.data import ModelData
-from deepdml.errors import OptionError, OverlapError
+from deepdml.errors import DataError, OptionError, OverlapError, list_rows
+from deepdml.learn.scheme import Scheme
 
 Float = NDArray[np.float64]
 Int = NDArray[np.intp]
@@ -92,6 +93,27 @@ def distinct_rows(t: Float) -> Levels:
     rows, first, codes = np.unique(t, axis=0, return_index=True, return_inverse=True)
     order = np.argsort(first)
     return Levels(rows[order], np.argsort(order)[codes.reshape(-1)])
+
+
+def check_present(levels: Levels, data: ModelData, scheme: Scheme) -> None:
+    """Raise DataError for a level so rare that some net trains without it and cannot tell its coefficient.
+
+    A value of a dose that few rows have is another matter: the coefficient of the dose is learned from the others.
+    """
+    counts = np.zeros((len(levels.rows), scheme.train.shape[1]), np.intp)
+    np.add.at(counts, (levels.codes, scheme.cell), 1)
+    for present in ((counts @ scheme.train.T) > 0).T:
+        if np.linalg.matrix_rank(levels.rows[present]) == data.t.shape[1]:
+            continue
+        rare = int(np.flatnonzero(~present)[0])
+        held = np.flatnonzero(levels.codes == rare)
+        columns = zip(data.t_names, levels.rows[rare], strict=True)
+        value = ", ".join(f"{name} = {v:g}" for name, v in columns if v and name != "Intercept")
+        raise DataError(
+            f"{value or 'the reference level'} is in {len(held):,} row(s) only, {list_rows(list(data.index[held]))}, "
+            "so that some of the nets of cross-fitting train without any of them. Put this level together with "
+            "another, or leave these rows out."
+        )
 
 
 def _continuous(data: ModelData) -> Scalar | Vector:

@@ -9,13 +9,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from deepdml.design.data import build_data
-from deepdml.errors import OptionError, OverlapError
+from deepdml.design.splits import make_plan
+from deepdml.errors import DataError, OptionError, OverlapError
 from deepdml.learn.influence import DiscreteLaw, LocationScaleLaw
+from deepdml.learn.scheme import paired
 from deepdml.learn.treatment import (
     NODES,
     Levels,
     Scalar,
     Vector,
+    check_present,
     classify,
     clip_propensities,
     floor_scale,
@@ -52,6 +55,22 @@ def test_few_values_are_levels(frame, treatments, levels):
     assert len(found.rows) == levels
     built = build_data(f"y ~ {treatments} | x", frame)
     np.testing.assert_array_equal(found.rows[found.codes], built.t)
+
+
+@pytest.mark.parametrize(("treatments", "refused"), [("dose", False), ("C(dose)", True)])
+def test_a_rare_value_of_a_dose_is_no_rare_level(frame, treatments, refused):
+    """Its coefficient is learned from the other values; that of a category is not."""
+    rng = np.random.default_rng(0)
+    dosed = frame.assign(dose=np.where(np.arange(N) == 7, 3.0, np.arange(N) % 3))
+    built = build_data(f"y ~ {treatments} | x", dosed)
+    levels = classify(built, "auto")
+    assert isinstance(levels, Levels)
+    scheme = paired(make_plan(N, 5, rng=rng), rng)
+    if refused:
+        with pytest.raises(DataError, match=r"^C\(dose\)\[T\.3\.0\] = 1 is in 1 row\(s\) only, 7, so that some"):
+            check_present(levels, built, scheme)
+    else:
+        check_present(levels, built, scheme)
 
 
 @pytest.mark.parametrize("treatments", ["t", "0 + t", "log(t)", "k", "I(2 * t + 1)"])
