@@ -171,7 +171,7 @@ def loop_speed(batch: int = 256, rounds: int = 8) -> dict[str, Any]:
     from deepdml import DeepDML, simulate
     from deepdml.design.splits import make_plan
     from deepdml.learn import nuisances, problem, scheme, training
-    from deepdml.learn.candidates import fit_basis, linear_basis
+    from deepdml.learn.inputs import Inputs
 
     torch.set_num_threads(1)
     drawn = simulate.wages(seed=1)
@@ -179,13 +179,9 @@ def loop_speed(batch: int = 256, rounds: int = 8) -> dict[str, Any]:
     options = problem.LearnOptions(hidden=(128, 64))
     posed = problem.pose(model.arrays, model.family, options)
     nested = scheme.paired(make_plan(len(posed.x), 5, rng=np.random.default_rng(1)), np.random.default_rng(1))
-    inputs = training.Inputs.over_training_rows(posed.x, nested)
-    rows = [torch.from_numpy(r) for r in nested.train_rows()]
+    inputs = Inputs.over_training_rows(posed.x, nested)
     setting = nuisances.Setting(posed, None, nested, inputs, options, None)  # type: ignore[arg-type]  # no folds here
-    units = [task.units(rows) for task in posed.tasks]
-    base = linear_basis(posed.x)
-    linear = [fit_basis("linear", t, base, posed.x, nested, u) for t, u in zip(posed.tasks, units, strict=True)]
-    groups = nuisances._groups(setting, linear, units)
+    groups = nuisances._groups(*nuisances.begin(setting))
     schedule = training.Schedule(4e-3, batch, 1, 10**9)
     loop = training._Loop(inputs, groups, nested, schedule, np.random.SeedSequence(1))
     active = torch.arange(len(loop.group))
