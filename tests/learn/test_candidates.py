@@ -189,7 +189,7 @@ class TestFamiliesWithScales:
         out = (0.3 * torch.randn(2, 15, 3, generator=torch.Generator().manual_seed(1))).to(dtype)
         ours = task.loss(out, rows), *task.derivatives(out, rows)
         assert task._index.tolist() == [0, 0, 1]
-        task._index = None
+        task._index, task._read, task._read32 = None, task.rows, task.rows.float()
         for mine, theirs in zip(ours, (task.loss(out, rows), *task.derivatives(out, rows)), strict=True):
             assert torch.equal(mine, theirs)
 
