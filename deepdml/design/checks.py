@@ -8,12 +8,15 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
+from deepdml.design.blocks import CHUNK
 from deepdml.design.encoding import Encoded
+from deepdml.design.mapped import release
+from deepdml.design.splits import MIN_FOLD_ROWS, MIN_TRAINING_ROWS
 from deepdml.errors import DataError
 
 Float = NDArray[np.float64]
+_Lost = tuple[str, float, float]  # a column with its standard deviation and mean
 _RANK_TOLERANCE = 1e-10  # share of a column's length, below which the other columns explain it up to rounding
-_FEWEST = 12  # rows with a positive weight, as many as a fit needs
 _LARGEST = 1e100  # of outcomes and structural columns, whose products are summed
 _FEW_CATEGORIES = 20  # so few are never an identifier
 _FEW_STEPS = 256  # between neighbouring numbers of float32; a column with more is resolved, and not looked into
@@ -113,36 +116,49 @@ def check_resolution(x: NDArray[np.float32], names: Sequence[str], original: Cal
     """
     if not x.size:
         return
-    low, high = x.min(axis=0), x.max(axis=0)
+    low, high = _bounds(x)
     span, step = high - low, np.spacing(np.maximum(np.abs(low), np.abs(high)))
-    bad: list[tuple[str, float, float]] = []
-    for j in np.flatnonzero((span < _FEW_STEPS * step) | (span < _FEW_STEPS * _LEAST_SD)):
-        values = original(int(j))
-        if values is None:
-            continue
-        sd, lost = float(values.std()), float(np.sqrt(np.mean((x[:, j] - values) ** 2)))
-        constant = sd <= _NOISE * float(np.abs(values).max())  # up to rounding
-        if not constant and (lost > _LOST * sd or sd < _LEAST_SD):
-            bad.append((names[int(j)], sd, float(values.mean())))
-    if not bad or (len(names) > _MANY and len(bad) < len(names) / 10):
-        return
-    raise _lost(bad)
+    bad: list[_Lost] = []
+    for j in np.flatnonzero((span < _FEW_STEPS * step) | (span < _FEW_STEPS * _LEAST_SD)).tolist():
+        values = original(j)
+        if values is not None:
+            bad += _lost(names[j], values, _LEAST_SD)
+    if bad and not (len(names) > _MANY and len(bad) < len(names) / 10):
+        raise _lost_error(bad)
 
 
 def check_inputs(names: Sequence[str], original: Callable[[int], Float | None]) -> None:
     """Raise DataError for a column that float32 does not resolve, among the few that a transform reads."""
-    bad: list[tuple[str, float, float]] = []
+    bad: list[_Lost] = []
     for j, name in enumerate(names if len(names) <= _MANY else ()):
         values = original(j)
         assert values is not None  # inputs are numbers and vectors
-        sd, lost = float(values.std()), float(np.sqrt(np.mean((values.astype(np.float32) - values) ** 2)))
-        if sd > _NOISE * float(np.abs(values).max()) and lost > _LOST * sd:
-            bad.append((name, sd, float(values.mean())))
+        bad += _lost(name, values)
     if bad:
-        raise _lost(bad)
+        raise _lost_error(bad)
 
 
-def _lost(bad: Sequence[tuple[str, float, float]]) -> DataError:
+def _bounds(x: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the least and the largest value of each column; of a matrix in a file, no more than a chunk is held."""
+    low, high = x[0].copy(), x[0].copy()
+    for start in range(0, len(x), CHUNK):
+        part = x[start : start + CHUNK]
+        np.minimum(low, part.min(axis=0), out=low)
+        np.maximum(high, part.max(axis=0), out=high)
+        release(x)
+    return low, high
+
+
+def _lost(name: str, values: Float, least: float = 0.0) -> list[_Lost]:
+    """Return a column that float32 does not resolve, or that varies by less than `least`; none if it is constant."""
+    sd = float(values.std())
+    if sd <= _NOISE * float(np.abs(values).max()):  # up to rounding
+        return []
+    rounding = float(np.sqrt(np.mean((values.astype(np.float32) - values) ** 2)))
+    return [(name, sd, float(values.mean()))] if rounding > _LOST * sd or sd < least else []
+
+
+def _lost_error(bad: Sequence[_Lost]) -> DataError:
     """Return the error for columns with their standard deviations and means."""
     name, sd, mean = bad[0]
     return DataError(
@@ -164,9 +180,10 @@ def check_weights(weights: Float) -> Float:
     positive = int(np.count_nonzero(weights))
     if not positive:
         raise DataError("all weights are zero; at least some rows need a positive weight.")
-    if positive < _FEWEST:
+    fewest = MIN_TRAINING_ROWS + MIN_FOLD_ROWS
+    if positive < fewest:
         raise DataError(
-            f"only {positive:,} row(s) have a positive weight, which are too few to cross-fit; at least {_FEWEST} are "
+            f"only {positive:,} row(s) have a positive weight, which are too few to cross-fit; at least {fewest} are "
             "needed."
         )
     return np.ascontiguousarray(weights)

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from deepdml.design import mapped
+from deepdml.design import checks, mapped
 from deepdml.design.data import build_data
 from deepdml.design.mapped import is_mapped, release, room_for
 from deepdml.errors import DataError
@@ -147,6 +147,17 @@ def test_building_takes_a_fraction_of_the_block(tmp_path, formula):
     tracemalloc.stop()
     # the other columns, their copies and chunks of rows come to 13 MB; a copy of the block would be 15 MB more
     assert peak < values.nbytes
+
+
+def test_the_check_of_covariates_holds_a_chunk_of_a_file(monkeypatch):
+    """Every page that is looked at counts as memory of the process until it is released."""
+    seen, x = [], np.zeros((10, 2), np.float32)
+    x[:, 0], x[[2, 9], 1] = np.arange(10), (-3.0, 5.0)
+    monkeypatch.setattr(checks, "CHUNK", 4)
+    monkeypatch.setattr(checks, "release", lambda values: seen.append(values is x))
+    low, high = checks._bounds(x)
+    assert (low.tolist(), high.tolist()) == ([0.0, -3.0], [9.0, 5.0])
+    assert seen == [True, True, True]
 
 
 def test_parquet_is_decoded_a_row_group_at_a_time(tmp_path, frame, block, monkeypatch):
