@@ -102,10 +102,10 @@ def refuse_no_number(name: str, value: object, meaning: str) -> None:
         raise OptionError(f"{name} is {shown}; it must be {meaning}.")
 
 
-def refuse_no_seed(seed: object) -> None:
-    """Raise OptionError for anything but a whole number of at least 0."""
-    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or seed < 0:
-        raise OptionError(f"seed={seed!r} is not a whole number of at least 0.")
+def refuse_no_whole(name: str, value: object, least: int) -> None:
+    """Raise OptionError for anything but a whole number of at least `least`: 0 for a seed, 1 for how often."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+        raise OptionError(f"{name}={value!r} is not a whole number of at least {least}.")
 
 
 def refuse_no_path(path: object) -> None:

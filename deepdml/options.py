@@ -14,7 +14,7 @@ from deepdml.design.data import ModelData
 from deepdml.design.labels import in_order, labels_among, on_rows
 from deepdml.design.names import Names
 from deepdml.design.table import Table, open_table
-from deepdml.errors import DataError, OptionError, list_rows, near_names, refuse_no_seed, unknown_option
+from deepdml.errors import DataError, OptionError, list_rows, near_names, refuse_no_whole, unknown_option
 from deepdml.inference import CovarianceKeywords, canonical, covariance
 from deepdml.learn.architecture import Architecture, Conv
 from deepdml.learn.treatment import distinct_rows
@@ -278,8 +278,7 @@ def whole(name: str, value: int | Auto) -> int | None:
     """Return a whole number of at least 1, None for "auto"."""
     if isinstance(value, str) and value == "auto":
         return None
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise OptionError(f"{name}={value!r} is not a whole number of at least 1.")
+    refuse_no_whole(name, value, 1)
     return int(value)
 
 
@@ -292,7 +291,7 @@ def function(name: str, value: Any) -> Any:
 
 def seed_of(value: int) -> int:
     """Return a seed, a whole number of at least 0."""
-    refuse_no_seed(value)
+    refuse_no_whole("seed", value, 0)
     return int(value)
 
 

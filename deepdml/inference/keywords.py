@@ -9,7 +9,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from deepdml.errors import OptionError, unknown_option
+from deepdml.errors import OptionError, refuse_no_whole, unknown_option
 from deepdml.inference.contributions import Kernel, Metric, Serial, Space
 from deepdml.inference.covariance import canonical
 from deepdml.inference.positions import encode_coordinates, encode_time
@@ -93,9 +93,8 @@ class CovarianceKeywords:
                 raise unknown_option(key, getattr(self, key), get_args(kind))
         if self.use_correction not in (None, True, False, "hac", "cluster"):
             raise unknown_option("use_correction", self.use_correction, ("True", "False", "hac", "cluster"))
-        lags = self.maxlags
-        if lags is not None and (isinstance(lags, bool) or not isinstance(lags, int | np.integer) or lags < 0):
-            raise OptionError(f"maxlags={lags!r} is not a whole number of at least 0.")
+        if self.maxlags is not None:
+            refuse_no_whole("maxlags", self.maxlags, 0)
         cutoff = self.cutoff
         number = isinstance(cutoff, int | float | np.number) and not isinstance(cutoff, bool)
         if cutoff is not None and not (number and np.isfinite(cutoff) and cutoff >= 0):

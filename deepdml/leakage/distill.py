@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deepdml.design.labels import in_order, labels_of
-from deepdml.errors import DataError, OptionError, refuse_no_seed, unknown_option
+from deepdml.errors import DataError, OptionError, refuse_no_whole, unknown_option
 from deepdml.leakage.concept import Concept, Float, folds_of, read_matrix, read_treatment, strength_of
 from deepdml.leakage.erasure import inlp, leace, salience
 from deepdml.leakage.passages import Split, flagged, read_passages, similarity
@@ -112,9 +112,8 @@ def distill(
     True
     """
     strength = strength_of(strength)
-    refuse_no_seed(seed)
-    if isinstance(rounds, bool) or not isinstance(rounds, int | np.integer) or rounds < 1:
-        raise OptionError(f"rounds={rounds!r} is not a whole number of at least 1.")
+    refuse_no_whole("seed", seed, 0)
+    refuse_no_whole("rounds", rounds, 1)
     if method not in OF_EMBEDDINGS + OF_TEXTS:
         raise unknown_option("method", method, OF_EMBEDDINGS + OF_TEXTS)
     labels = labels_of(data)

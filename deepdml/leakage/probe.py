@@ -12,7 +12,7 @@ from scipy import stats
 from tabulate import tabulate
 
 from deepdml.design.labels import in_order, labels_of
-from deepdml.errors import DataError, OptionError, refuse_no_number, refuse_no_seed, unknown_option
+from deepdml.errors import DataError, OptionError, refuse_no_number, refuse_no_whole, unknown_option
 from deepdml.leakage.concept import Concept, Float, folds_of, read_matrix, read_treatment
 from deepdml.leakage.ridge import fit_ridge, scale_of
 
@@ -109,7 +109,7 @@ def probe(
         raise OptionError(f"overlap={overlap!r}; it is the smallest propensity allowed, between 0 and 0.5.")
     if not 0 < alpha < 1:
         raise OptionError(f"alpha is {alpha!r}; it must be between 0 and 1, 0.05 for 95 % intervals.")
-    refuse_no_seed(seed)
+    refuse_no_whole("seed", seed, 0)
     x = read_matrix("the covariates", data)
     concept = read_treatment(in_order("the treatment", treatment, labels_of(data)), len(x))
     folds = folds_of(len(x), n_folds, seed, concept.codes)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deepdml.errors import InferenceWarning, OptionError, refuse_no_seed, warn
+from deepdml.errors import InferenceWarning, OptionError, refuse_no_whole, warn
 from deepdml.inference import contributions, multiply
 from deepdml.inference.contributions import FEW_CLUSTERS, combine_codes, sum_by
 from deepdml.inference.multipliers import TIE, Moments, Weights
@@ -196,10 +196,9 @@ def bootstrap(
     OptionError
         For several ways of clustering, and for dependence over time or distance, which multipliers by row would break.
     """
-    if isinstance(draws, bool) or not isinstance(draws, int | np.integer) or draws < 1:
-        raise OptionError(f"draws={draws!r} is not a whole number of at least 1.")
+    refuse_no_whole("draws", draws, 1)
     if seed is not None:
-        refuse_no_seed(seed)
+        refuse_no_whole("seed", seed, 0)
     if spec.cov_type not in (*CLUSTERED, "HC0", "HC1"):
         raise OptionError(
             f"the multipliers of a bootstrap are independent, and cov_type {spec.cov_type!r} has rows that depend on "

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from statsmodels.base.wrapper import ResultsWrapper
 from statsmodels.stats.contrast import ContrastResults, WaldTestResults
 
-from deepdml.errors import OptionError, refuse_no_number, refuse_no_seed, unknown_option
+from deepdml.errors import OptionError, refuse_no_number, refuse_no_whole, unknown_option
 from deepdml.estimands import Estimand
 from deepdml.inference import sup_t
 from deepdml.results import pairwise, storage
@@ -129,7 +129,7 @@ class Results(Figures, Inferences, MarginalEffects, ResultsWrapper):  # type: ig
         _check_alpha(alpha)
         intervals = self._results.conf_int(alpha)
         if joint:
-            refuse_no_seed(seed)
+            refuse_no_whole("seed", seed, 0)
             df = self._results.df_resid_inference if self._results.use_t else None
             reach = sup_t(self._estimates.covariance.matrix, alpha, seed, df) * np.asarray(self._results.bse)
             intervals = np.column_stack([self._results.params - reach, self._results.params + reach])

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deepdml.errors import OptionError
+from deepdml.errors import OptionError, refuse_no_whole
 
 Float = NDArray[np.float64]
 FamilyName = Literal["gaussian", "logit", "poisson"]
@@ -162,8 +162,8 @@ def generator(n: int, seed: int | None) -> np.random.Generator:
     """Return the generator of a draw of n rows."""
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         raise OptionError(f"n is {n!r}; a design needs a whole number of rows, at least one.")
-    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0):
-        raise OptionError(f"seed={seed!r} is not a whole number of at least 0.")
+    if seed is not None:
+        refuse_no_whole("seed", seed, 0)
     return np.random.default_rng(seed)
 
 
