@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
+from deepdml.families.arrays import lgamma
 from deepdml.families.base import Float
 from deepdml.families.indices import MultiIndex
 
@@ -20,3 +23,6 @@ class Counts(MultiIndex):
 
     def perfect_loss(self, y: Float) -> Float:
         return np.zeros_like(y)
+
+    def fixed_loss(self, y: Any) -> Any:
+        return lgamma(y + 1.0)

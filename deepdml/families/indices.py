@@ -8,6 +8,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
+from deepdml.families.arrays import zeros_like
 from deepdml.families.base import Array, Family, Float, difference
 
 
@@ -128,3 +129,10 @@ class MultiIndex(Family):
     def loss(self, y: Array, eta: Array) -> Array:
         """Return -log p(y | eta) of each row, with all its terms."""
         raise NotImplementedError
+
+    def fixed_loss(self, y: Array) -> Array:
+        """Return the terms of the loss (m,) that no index moves, such as log y!, which training leaves out.
+
+        It stops where a loss gains little of itself, and so would go on for long where such a term cancels the rest.
+        """
+        return zeros_like(y if y.ndim == 1 else y[:, 0])

@@ -45,6 +45,7 @@ class IndexTask(FamilyTask):
     ) -> None:
         super().__init__(family, y, constant, rows.shape[2], weight, y_name)
         self.rows = rows
+        self._fixed = family.fixed_loss(y)
         reads = (rows != 0).any(0)
         self._scaled_by_unit = reads[0]  # the entries of theta behind the location
         # the index of each entry of theta, where each has one: most matrices A are mostly zeros
@@ -135,7 +136,12 @@ class IndexTask(FamilyTask):
 
     def loss(self, out: Tensor, rows: Tensor, units: Units | None = None) -> Tensor:
         eta, _ = self._eta(out, rows)
-        return self._scaled(self._weighted(self.family.loss(self._outcome(rows, units, out.dtype), eta), rows), units)
+        loss = self.family.loss(self._outcome(rows, units, out.dtype), eta) - self._fixed[rows].to(out.dtype)
+        return self._scaled(self._weighted(loss, rows), units)
+
+    def perfect_loss(self) -> float:
+        fixed = self._weighted(self._fixed, torch.arange(len(self._fixed), device=self._fixed.device))
+        return super().perfect_loss() - float(fixed.mean())
 
     def derivatives(self, out: Tensor, rows: Tensor, units: Units | None = None) -> tuple[Tensor, Tensor]:
         eta, read = self._eta(out, rows)

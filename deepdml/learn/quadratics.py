@@ -66,8 +66,10 @@ class Penalized:
         if bool(failed):
             raise DataError(
                 "A nuisance fit diverged: the curvature of its loss is not positive and finite. Look for structural "
-                "columns or outcomes many times larger than the others, for nearly collinear structural columns and "
-                "for levels with a handful of rows; with a loss of your own, for parameters at which it has no minimum."
+                "columns or outcomes many times larger than the others, for nearly collinear structural columns, for "
+                "levels with a handful of rows, and for a family whose further parameter the data do not show (no more "
+                "zeros than the counts explain: poisson, not zip); with a loss of your own, for parameters at which it "
+                "has no minimum."
             )
         return cls(ridge, lower)
 

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from deepdml.design.data import build_data
+from deepdml.families import resolve_family
+from deepdml.learn.problem import LearnOptions, pose
 from deepdml.learn.tasks import LevelTask, MeanTask, MixedTask, OutcomeTask, ScaleTask, Units
 
 N = 60
@@ -137,6 +140,19 @@ def test_the_loss_of_a_perfect_fit_to_counts(posed):
     task = posed("poisson").problem.outcome
     y = task.y[task.y > 0]
     assert task.perfect_loss() == pytest.approx(float((y - y * y.log()).sum() / len(task.y)))
+
+
+def test_losses_of_counts_leave_out_what_no_index_moves(posed):
+    """Without dispersion or inflation the loss is that of poisson, which has no log y!."""
+    p = posed("poisson")
+    out, rows = normal(len(p.frame), 2), torch.arange(len(p.frame))
+    poisson = p.problem.outcome.loss(out, rows)
+    data = build_data("y ~ t | x0 + x1 + x2", p.frame)
+    for name in ("negbin", "zip"):
+        task = pose(data, resolve_family(name).bind(data.t_names), LearnOptions()).outcome
+        none = torch.cat([out, torch.full_like(out[:, :1], -25.0)], 1)
+        torch.testing.assert_close(task.loss(none, rows), poisson, rtol=1e-6, atol=1e-6)  # exp(-25) is not zero
+        assert task.perfect_loss() == pytest.approx(-float((task.y + 1).lgamma().mean()))
 
 
 def test_means_of_columns_with_two_values_lie_between_them(posed):

@@ -201,9 +201,9 @@ class TestLoop:
         assert batch % 32 == 0
         assert 32 <= batch <= 256
 
-    @pytest.mark.parametrize(("n", "looks", "steps"), [(2_000, 3, 2_000), (12_500, 3, 2_000), (40_000, 10, 6_187)])
+    @pytest.mark.parametrize(("n", "looks", "steps"), [(2_000, 3, 2_000), (16_000, 3, 2_475), (40_000, 8, 6_187)])
     def test_with_more_rows_nets_wait_for_epochs_and_may_train_longer(self, posed, n, looks, steps):
-        """Three looks are 150 steps of 256 rows: five epochs of 7,680 rows, and of three fifths of 12,800."""
+        """Three looks are 150 steps of 256 rows: four epochs of 9,600 rows, which are three fifths of 16,000."""
         p = posed(n=n)
         schedule = _schedule(LearnOptions(), n, p.scheme)
         assert schedule.look_back == looks
