@@ -60,6 +60,7 @@ class Row:
     wald : float
         Statistic of the joint test that all coefficients equal their truth, chi-squared with d degrees of freedom.
     seconds : float
+        Of processor time in one thread, which other work on the machine hardly changes; the peers report elapsed time.
     warned : int
         Warnings of the fit.
     outcome, treatment, both : float
@@ -128,7 +129,7 @@ def ours(study: Study, replication: int, commit: str) -> list[Row]:
     estimates = errors = rmse = correlation = spread = np.full(len(names), np.nan)
     wald = np.nan
     signal: Mapping[str, float] = {}
-    clock = time.perf_counter()
+    clock = time.process_time()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DeepDMLWarning)
         try:
@@ -138,7 +139,7 @@ def ours(study: Study, replication: int, commit: str) -> list[Row]:
         except DeepDMLError as error:
             print(f"{study.name}, replication {replication}: {error}")
             results = None
-    seconds = time.perf_counter() - clock
+    seconds = time.process_time() - clock
     if results is not None:
         estimates, errors = results.params[names].to_numpy(), results.bse[names].to_numpy()
         theta = results.theta[names].to_numpy()
