@@ -21,6 +21,8 @@ from typing import Any
 import click
 from tabulate import tabulate
 
+from deepdml.simulate.outcomes import OUTCOMES
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "benchmarks.md"
 REPRESENTATIONS = "## Representations\n"  # what follows is written by bench_representations.py
@@ -196,6 +198,30 @@ float32 plus 1 GiB.
 """
 
 
+def section_families(bench: Bench) -> str:
+    """Time every family beside poisson on rows of the same size."""
+    rows = []
+    for p in (6, 64):
+        same = {"n": 10_000, "p": p, "seed": bench.seed}
+        poisson = bench.measure("family_time", design="outcome", law="negbin", family="poisson", **same)["seconds"]
+        for design, law in [*(("outcome", law) for law in OUTCOMES), ("durations", ""), ("choices", "")]:
+            run = bench.measure("family_time", design=design, law=law, **same)
+            rows.append([f"`{design}`", run["family"], p, run["seconds"], run["seconds"] / poisson])
+    large = {"design": "citations", "n": 10_000, "p": 64, "seed": bench.seed}
+    counts = [bench.measure("family_time", family=name, **large)["seconds"] for name in ("poisson", "negbin")]
+    rows.append(["`citations`", "negbin", 64, counts[1], counts[1] / counts[0]])
+    lines = [[*row, verdict(row[-1] <= 1.5)] for row in rows]
+    body = table(lines, ["design", "family", "covariates", "seconds", "over poisson", ""], ".3g")
+    return f"""## Families
+
+Default fits with 10,000 rows, six covariates of the design and normal noise up to 64, each over a poisson fit of as
+many rows and columns: of the counts of `outcome(family="negbin")`, for `citations` of the same counts. Seconds are of
+processor time. The goal is a ratio of at most 1.5.
+
+{body}
+"""
+
+
 def section_loop(bench: Bench) -> str:
     """Report the training loop beside bare matrix products."""
     run = bench.measure("loop_speed")
@@ -224,6 +250,7 @@ SECTIONS = {
     "speed": section_speed,
     "folds": section_folds,
     "growth": section_growth,
+    "families": section_families,
     "loop": section_loop,
     "conversion": section_conversion,
 }

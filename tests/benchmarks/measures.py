@@ -137,6 +137,43 @@ def doubleml(path: str, model: str, seed: int = 1) -> dict[str, Any]:
     }
 
 
+def family_time(design: str, n: int, p: int, seed: int, law: str = "", family: str = "") -> dict[str, Any]:
+    """Time a default fit of a design with pure noise columns up to p covariates.
+
+    Parameters
+    ----------
+    law : str
+        Family of the draw, for a design that has several.
+    family : str
+        Family of the fit; by default that of the draw.
+
+    Returns
+    -------
+    dict with `seconds` of processor time, which other work on the machine hardly changes, and the `family`.
+    """
+    import warnings
+
+    import pandas as pd
+    import torch
+
+    import deepdml
+    from deepdml import simulate
+    from deepdml.errors import DeepDMLWarning
+
+    for layer in ("results", "learn.fitting"):  # no import is timed
+        importlib.import_module(f"deepdml.{layer}")
+    warnings.simplefilter("ignore", DeepDMLWarning)
+    torch.set_num_threads(1)
+    drawn = getattr(simulate, design)(n=n, seed=seed, **({"family": law} if law else {}))
+    known = [name for name in drawn.data if name.startswith(("x_", "emb_"))]
+    noise = np.random.default_rng([seed, p]).standard_normal((n, max(p - len(known), 0)), dtype=np.float32)
+    names = [f"x_{j}" for j in range(len(known), p)]
+    data = pd.concat([drawn.data, pd.DataFrame(noise, columns=names)], axis=1)
+    clock = time.process_time()
+    deepdml.fit(drawn.formula, data, family or drawn.family, seed=seed, progress=False)
+    return {"family": family or drawn.family, "seconds": time.process_time() - clock}
+
+
 def conversion(n: int = 50_000, p: int = 768, seed: int = 1) -> dict[str, Any]:
     """Time the way from a DataFrame of float32 columns to the arrays of a fit: the best of five models."""
     import pandas as pd
@@ -248,6 +285,7 @@ MEASURES: dict[str, Callable[..., dict[str, Any]]] = {
     "ours": ours,
     "peer": peer,
     "doubleml": doubleml,
+    "family_time": family_time,
     "conversion": conversion,
     "loop_speed": loop_speed,
 }
