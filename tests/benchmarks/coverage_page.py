@@ -354,7 +354,7 @@ Coverage is that of the population value. "Warned" is the share of fits that war
 
 "Oracle" is the estimator that knows theta and the law of the treatment; "bound" the interval at the semiparametric
 efficiency bound, empty where the oracle does not reach it (variances other than the family's, clusters). Seconds are
-the median processor time of a fit on one thread while other fits ran beside it (elapsed time of the peers).
+the median processor time of a fit on one thread while other fits ran beside it.
 "Correlation" and "sd/sd" compare theta(x) with the truth over the rows; they are empty where the truth is constant.
 
 {precision_table(slopes)}

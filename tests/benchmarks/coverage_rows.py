@@ -60,7 +60,7 @@ class Row:
     wald : float
         Statistic of the joint test that all coefficients equal their truth, chi-squared with d degrees of freedom.
     seconds : float
-        Of processor time in one thread, which other work on the machine hardly changes; the peers report elapsed time.
+        Of processor time in one thread, which other work on the machine hardly changes.
     warned : int
         Warnings of the fit.
     outcome, treatment, both : float
@@ -235,7 +235,8 @@ def peer(study: Study, task: Task) -> list[Row]:
     if done.returncode != 0:
         raise RuntimeError(f"{task.estimator} failed on {study.name}, {task.replication}:\n{done.stderr[-2000:]}")
     run = json.loads(done.stdout.splitlines()[-1])
-    found = {name: float(run[name]) for name in ("estimate", "se", "rmse", "seconds")}
+    found = {name: float(run[name]) for name in ("estimate", "se", "rmse")}
+    found["seconds"] = float(run["cpu_seconds"])
     unknown = dict.fromkeys(("correlation", "spread", "wald", *SIGNALS), np.nan)
     return [Row(**values, **found, **unknown, d=1, warned=0, commit=run["version"])]
 
