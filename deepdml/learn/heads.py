@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepdml.learn.candidates import CHUNK
+from deepdml.learn.bases import CHUNK
 from deepdml.learn.inputs import Inputs
 from deepdml.learn.quadratics import Quadratic, curvature_sum, gradient_sum, sums_without_each
 from deepdml.learn.scheme import Scheme

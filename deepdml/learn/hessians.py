@@ -13,7 +13,7 @@ from torch import Tensor
 from deepdml.errors import DataError
 from deepdml.families import Family
 from deepdml.families.indices import MultiIndex
-from deepdml.learn.candidates import Basis, Features, linear_basis, sieve_basis
+from deepdml.learn.bases import Basis, Features, linear_basis, sieve_basis
 from deepdml.learn.curvature import Nodes, integrals
 from deepdml.learn.indexed import IndexTask
 from deepdml.learn.nuisances import SPREAD_PARTS, Learned, Setting, stack_bases, within

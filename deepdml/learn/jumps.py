@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from deepdml.learn.candidates import Basis, BasisFit, Features, OwnFit, fit_basis, fit_sieve, sieve_basis
+from deepdml.learn.bases import Basis, Features, sieve_basis
+from deepdml.learn.candidates import BasisFit, OwnFit, fit_basis, fit_sieve
 from deepdml.learn.scheme import Scheme
 from deepdml.learn.tasks import Task, Units
 

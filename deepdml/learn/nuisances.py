@@ -14,16 +14,8 @@ from torch import Tensor
 
 from deepdml.design.splits import SplitPlan
 from deepdml.learn.augmentation import ALPHAS
-from deepdml.learn.candidates import (
-    Basis,
-    BasisFit,
-    OwnFit,
-    constant_basis,
-    fit_basis,
-    fit_sieve,
-    linear_basis,
-    sieve_basis,
-)
+from deepdml.learn.bases import Basis, constant_basis, linear_basis, sieve_basis
+from deepdml.learn.candidates import BasisFit, OwnFit, fit_basis, fit_sieve
 from deepdml.learn.heads import heads_of_copies, refit_heads
 from deepdml.learn.inputs import Inputs
 from deepdml.learn.jumps import find_jumps, fit_lines, fit_stepped

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from deepdml.design.mapped import release
 from deepdml.learn.backbones import Backbone, build
-from deepdml.learn.candidates import Basis, BasisFit, Features, OwnFit
+from deepdml.learn.bases import Basis, Features
+from deepdml.learn.candidates import BasisFit, OwnFit
 from deepdml.learn.crossfit import Repetition
 from deepdml.learn.influence import TrainedNets
 from deepdml.learn.inputs import Inputs

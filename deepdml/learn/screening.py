@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from deepdml.learn.candidates import CHUNK, MAX_DIRECTIONS, BasisFit, OwnFit, fit_basis
+from deepdml.learn.bases import CHUNK, MAX_DIRECTIONS
+from deepdml.learn.candidates import BasisFit, OwnFit, fit_basis
 from deepdml.learn.scheme import Scheme
 from deepdml.learn.tasks import Units
 

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepdml.learn.candidates import CHUNK, BasisFit, OwnFit
+from deepdml.learn.bases import CHUNK
+from deepdml.learn.candidates import BasisFit, OwnFit
 from deepdml.learn.inputs import Inputs
 from deepdml.learn.scheme import Scheme
 from deepdml.learn.tasks import Task

@@ -10,7 +10,8 @@ import torch
 from scipy import stats
 
 from deepdml.learn import candidates
-from deepdml.learn.candidates import PENALTIES, fit_basis, linear_basis, sieve_basis
+from deepdml.learn.bases import linear_basis, sieve_basis
+from deepdml.learn.candidates import PENALTIES, fit_basis
 from deepdml.learn.tasks import MeanTask
 
 STATSMODELS = {"gaussian": sm.families.Gaussian, "logit": sm.families.Binomial, "poisson": sm.families.Poisson}

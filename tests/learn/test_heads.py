@@ -8,7 +8,8 @@ import torch
 
 from deepdml.learn import heads
 from deepdml.learn.backbones import Perceptron
-from deepdml.learn.candidates import fit_basis, linear_basis
+from deepdml.learn.bases import linear_basis
+from deepdml.learn.candidates import fit_basis
 from deepdml.learn.heads import HeadFeatures, heads_of_copies, refit_heads
 from deepdml.learn.training import NetGroup, Schedule, TrainedGroup, train
 

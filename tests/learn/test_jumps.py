@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import deepdml
-from deepdml.learn.candidates import fit_basis, linear_basis
+from deepdml.learn.bases import linear_basis
+from deepdml.learn.candidates import fit_basis
 from deepdml.learn.jumps import MOST, WINDOW, Jumps, Stepped, agreed, best_cut, find, find_jumps, statistics
 
 ROWS = 3_000  # nets train on three fifths, and a window of a twentieth of those has 90 rows

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from deepdml.learn.candidates import constant_basis, fit_basis, linear_basis, sieve_basis
+from deepdml.learn.bases import constant_basis, linear_basis, sieve_basis
+from deepdml.learn.candidates import fit_basis
 from deepdml.learn.recalibration import recalibrate
 from deepdml.learn.stacking import covered, predictions_of_basis, stack
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import deepdml as dd
-from deepdml.learn.candidates import fit_basis, linear_basis
+from deepdml.learn.bases import linear_basis
+from deepdml.learn.candidates import fit_basis
 from deepdml.learn.screening import COLUMNS, fit_screened
 
 P = 30

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from deepdml.learn import sparse
-from deepdml.learn.candidates import fit_sieve, sieve_basis
+from deepdml.learn.bases import sieve_basis
+from deepdml.learn.candidates import fit_sieve
 from deepdml.learn.sparse import THRESHOLDS, sparse_path
 
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from deepdml.families import Logit, Poisson
-from deepdml.learn.candidates import fit_basis, linear_basis, sieve_basis
+from deepdml.learn.bases import linear_basis, sieve_basis
+from deepdml.learn.candidates import fit_basis
 from deepdml.learn.stacking import Predictions, predictions_of_basis, simplex_weights, stack
 from deepdml.learn.tasks import LevelTask, MeanTask, OutcomeTask
 

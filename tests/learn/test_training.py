@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from deepdml.learn.backbones import Perceptron
-from deepdml.learn.candidates import fit_basis, linear_basis
+from deepdml.learn.bases import linear_basis
+from deepdml.learn.candidates import fit_basis
 from deepdml.learn.inputs import Inputs
 from deepdml.learn.nuisances import _schedule
 from deepdml.learn.problem import LearnOptions

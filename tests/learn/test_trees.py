@@ -9,7 +9,8 @@ import torch
 from deepdml.design.splits import make_plan
 from deepdml.families import resolve_family
 from deepdml.learn import trees
-from deepdml.learn.candidates import constant_basis, fit_basis
+from deepdml.learn.bases import constant_basis
+from deepdml.learn.candidates import fit_basis
 from deepdml.learn.tasks import MeanTask, OutcomeTask
 from deepdml.learn.trees import (
     BINS,
