@@ -105,6 +105,7 @@ def sieve_basis(x: Tensor) -> Basis:
 
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return means and standard deviations (p,) of covariates (n, p); the latter 1 for a constant column."""
     total = torch.zeros(x.shape[1], dtype=torch.float64, device=x.device)
     square = torch.zeros_like(total)
     shift = x[:1000].double().mean(0)

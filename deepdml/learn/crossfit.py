@@ -18,10 +18,11 @@ from deepdml.learn.indexed import IndexTask
 from deepdml.learn.influence import DiscreteLaw, Influence, LocationScaleLaw, NuisanceFit, Recalibrated, TreatmentLaw
 from deepdml.learn.inputs import Inputs
 from deepdml.learn.joint import JointLaw, joint_law
-from deepdml.learn.nuisances import Learned, Report, Setting, Spread, begin, learn_nuisances, learn_spread
+from deepdml.learn.nuisances import Learned, Report, Setting, begin, learn_nuisances
 from deepdml.learn.problem import LearnOptions, Problem
 from deepdml.learn.scheme import paired, single
 from deepdml.learn.signal import signal_left
+from deepdml.learn.spread import Spread, learn_spread
 from deepdml.learn.tasks import LevelTask, MeanTask
 from deepdml.learn.training import TrainedGroup
 from deepdml.learn.treatment import (

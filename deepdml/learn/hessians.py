@@ -16,8 +16,9 @@ from deepdml.families.indices import MultiIndex
 from deepdml.learn.bases import Basis, Features, linear_basis, sieve_basis
 from deepdml.learn.curvature import Nodes, integrals
 from deepdml.learn.indexed import IndexTask
-from deepdml.learn.nuisances import SPREAD_PARTS, Learned, Setting, stack_bases, within
+from deepdml.learn.nuisances import Learned, Setting
 from deepdml.learn.scheme import Scheme
+from deepdml.learn.spread import SPREAD_PARTS, stack_bases, within
 from deepdml.learn.tasks import Task, Units
 
 Float = NDArray[np.float64]

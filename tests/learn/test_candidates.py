@@ -9,7 +9,7 @@ import statsmodels.api as sm
 import torch
 from scipy import stats
 
-from deepdml.learn import candidates
+from deepdml.learn import bases, candidates
 from deepdml.learn.bases import linear_basis, sieve_basis
 from deepdml.learn.candidates import PENALTIES, fit_basis
 from deepdml.learn.tasks import MeanTask
@@ -37,8 +37,8 @@ class TestBases:
         )
         spread = features[:, 1:].std(0, correction=0)
         torch.testing.assert_close(spread, torch.ones_like(spread), rtol=1e-6, atol=0)  # moments of the same rows
-        q = p if p <= candidates.MAX_DIRECTIONS else candidates.COMPONENTS
-        pairs = min(q, candidates.MAX_PAIRED)
+        q = p if p <= bases.MAX_DIRECTIONS else bases.COMPONENTS
+        pairs = min(q, bases.MAX_PAIRED)
         assert basis.n_features == 1 + p + 4 * q + pairs * (pairs - 1) // 2
 
     def test_constant_columns_do_no_harm(self):
