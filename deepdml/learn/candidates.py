@@ -88,6 +88,22 @@ def fit_basis(name: str, task: Task, basis: Features, x: Tensor, scheme: Scheme,
     return _chosen(name, newton, minima, paths, newton.held_out_losses(paths), PENALTIES)
 
 
+def fit_groups(
+    name: str, task: Task, basis: Features, groups: list[Tensor], x: Tensor, scheme: Scheme, units: Units
+) -> BasisFit:
+    """Fit a task on one of several groups of features, chosen for every snapshot with its penalty on held-out cells.
+
+    Newton's method runs on all features; fits on a group, the constant among it, are read off its last quadratic.
+    """
+    newton = _Newton(task, basis, x, scheme, units)
+    minima, paths = newton.run(), []
+    for minimum in minima:
+        last = minimum.quadratic()
+        paths.append(torch.cat([minimum.group_path(last, group) for group in groups]))
+    losses = newton.held_out_losses(torch.stack(paths))
+    return _chosen(name, newton, minima, torch.stack(paths), losses, PENALTIES * len(groups))
+
+
 def fit_sieve(task: Task, basis: Features, x: Tensor, scheme: Scheme, units: Units) -> tuple[BasisFit, BasisFit]:
     """Fit a task on a sieve twice from the same Newton steps: with a ridge on all features, and on few of them."""
     newton = _Newton(task, basis, x, scheme, units)
@@ -140,6 +156,16 @@ class _Minimum:
     def ridge_path(self, last: Quadratic) -> Tensor:
         """Return coefficients (l, f, o) at every ridge penalty, from the last quadratic."""
         return torch.stack([self.at + last.minimize(penalty, self.at.shape[1], self.at) for penalty in PENALTIES])
+
+    def group_path(self, last: Quadratic, group: Tensor) -> Tensor:
+        """Return coefficients (l, f, o) of the features in `group` at every ridge penalty, from the last quadratic."""
+        f, o = self.at.shape
+        kept = (torch.arange(o, device=group.device)[:, None] * f + group).reshape(-1)
+        at_zero = last.gradient - last.hessian @ self.at.T.reshape(-1)
+        own = Quadratic(last.hessian[kept[:, None], kept], at_zero[kept])
+        path = self.at.new_zeros(len(PENALTIES), f, o)
+        path[:, group] = torch.stack([own.minimize(penalty, o) for penalty in PENALTIES])
+        return path
 
     def sparse_path(self, last: Quadratic) -> Tensor:
         """Return coefficients (l, f, o) at every threshold for a feature to stay, from the last quadratic."""

@@ -15,7 +15,8 @@ from torch import Tensor
 from deepdml.design.splits import SplitPlan
 from deepdml.learn.augmentation import ALPHAS
 from deepdml.learn.bases import constant_basis, linear_basis, sieve_basis
-from deepdml.learn.candidates import BasisFit, OwnFit, fit_basis, fit_sieve
+from deepdml.learn.candidates import BasisFit, OwnFit, fit_basis, fit_groups, fit_sieve
+from deepdml.learn.clusters import find_clusters
 from deepdml.learn.heads import heads_of_copies, refit_heads
 from deepdml.learn.inputs import Inputs
 from deepdml.learn.jumps import find_jumps, fit_lines, fit_stepped
@@ -167,6 +168,7 @@ def learn_nuisances(
     if setting.options.learner == "net":
         return [_with_heads(setting, start, nets, seeds) for start, nets in zip(starts, trained, strict=True)]
     sieve, bins = sieve_basis(x), Bins.cut(x) if x.shape[1] <= MAX_COVARIATES else None
+    clusters = find_clusters(x, np.random.default_rng(seeds.generate_state(4)))
     learned = []
     for start, nets in zip(starts, trained, strict=True):
         task, units = start.linear.task, start.units
@@ -179,6 +181,8 @@ def learn_nuisances(
         fits: list[BasisFit | OwnFit | TreesFit] = [start.constant, start.linear, *wide]
         if x.shape[1] in COLUMNS:
             fits.append(fit_screened(start.linear, x, scheme, units))
+        if clusters is not None:
+            fits.append(fit_groups("clusters", task, clusters, clusters.groups, x, scheme, units))
         if bins is not None:
             fits.append(fit_trees(start.constant, bins, scheme, units, seeds.spawn(1)[0]))
         candidates = (*(Candidate(fit.name, (fit,)) for fit in fits), *nets)

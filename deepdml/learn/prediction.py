@@ -14,6 +14,7 @@ from deepdml.design.mapped import release
 from deepdml.learn.backbones import Backbone, build
 from deepdml.learn.bases import Basis, Features
 from deepdml.learn.candidates import BasisFit, OwnFit
+from deepdml.learn.clusters import Clusters
 from deepdml.learn.crossfit import Repetition
 from deepdml.learn.influence import TrainedNets
 from deepdml.learn.inputs import Inputs
@@ -26,6 +27,7 @@ from deepdml.learn.training import TrainedGroup
 from deepdml.learn.trees import TreesFit, add_trees
 
 CHUNK = 4096  # new rows predicted at once
+FIELDS = ("knots", "directions", "terms", "center", "spread", "centers", "share", "number")  # of some bases
 JUMPS = ("column", "cut", "share")
 
 
@@ -171,16 +173,14 @@ class _Writer:
             if isinstance(basis, Stepped):
                 self.add_jumps(f"bases.{i}", basis.jumps)
                 basis = basis.smooth
-            extra = {
-                field: getattr(basis, field, None) for field in ("knots", "directions", "terms", "center", "spread")
-            }
+            extra = {field: getattr(basis, field, None) for field in FIELDS}
             for field, value in {"mean": basis.mean, "scale": basis.scale, **extra}.items():
                 if value is not None:
                     self.arrays[f"bases.{i}.{field}"] = value.double().cpu().numpy()
             if isinstance(basis, Basis):
                 kinds.append({"n_pairs": basis.n_pairs, "sieve": basis.directions is not None})
             else:
-                kinds.append({"products": True})
+                kinds.append({"products" if isinstance(basis, Products) else "clusters": True})
         if self.trees:
             column, edge, leaves = (torch.cat(parts) for parts in zip(*self.trees, strict=True))
             self.arrays["trees.column"], self.arrays["trees.edge"] = column.float().numpy(), edge.numpy()
@@ -242,6 +242,9 @@ def _read_basis(arrays: dict[str, Tensor], name: str, kind: dict[str, Any]) -> F
     if kind.get("products"):
         mean, scale, terms, center, spread = own("mean", "scale", "terms", "center", "spread")
         return Products(mean, scale, terms.long(), center, spread)
+    if kind.get("clusters"):
+        mean, scale, centers, share, number = own("mean", "scale", "centers", "share", "number")
+        return Clusters(mean, scale, centers, share, number.long())
     mean, scale, knots, center, spread = own("mean", "scale", "knots", "center", "spread")
     directions = next(own("directions")) if kind["sieve"] else None
     smooth, jumps = Basis(mean, scale, directions, knots, kind["n_pairs"], center, spread), _read_jumps(arrays, name)

@@ -120,13 +120,16 @@ def _simplex_minimum(h: np.ndarray, g: np.ndarray) -> np.ndarray:
     h = h + 1e-9 * np.trace(h) / c * np.eye(c)
     best, best_value = np.full(c, 1.0 / c), np.inf
     for size in range(1, c + 1):
-        for subset in map(list, itertools.combinations(range(c), size)):
-            system = np.ones((size + 1, size + 1))
-            system[:size, :size] = h[np.ix_(subset, subset)]
-            system[-1, -1] = 0.0
-            solution = np.linalg.solve(system, np.append(-g[subset], 1.0))[:size]
-            value = 0.5 * solution @ h[np.ix_(subset, subset)] @ solution + g[subset] @ solution
-            if solution.min() >= 0 and value < best_value:
+        subsets = np.array(list(itertools.combinations(range(c), size)))
+        system = np.ones((len(subsets), size + 1, size + 1))
+        system[:, :size, :size] = own = h[subsets[:, :, None], subsets[:, None]]
+        system[:, -1, -1] = 0.0
+        right = np.concatenate([-g[subsets], np.ones((len(subsets), 1))], 1)
+        found = np.linalg.solve(system, right[..., None])[:, :size, 0]
+        inside = found.min(1) >= 0
+        for subset, part, solution in zip(subsets[inside], own[inside], found[inside], strict=True):
+            value = 0.5 * solution @ part @ solution + g[subset] @ solution
+            if value < best_value:
                 best, best_value = np.zeros(c), value
                 best[subset] = solution
     return best

@@ -58,12 +58,13 @@ VARIANTS: dict[str, tuple[str, ...]] = {  # candidates left out
     "no sieve": ("sieve",),
     "no sparse sieve": ("sparse sieve",),
     "no screened": ("screened",),
+    "no clusters": ("clusters",),
     "no trees": ("trees",),
     "no sine net": ("sine net",),
     "no silu net": ("silu net",),
     "no nets": NETS,
-    "nets alone": ("constant", "linear", "sieve", "sparse sieve", "screened", "trees"),
-    "linear alone": ("sieve", "sparse sieve", "screened", "trees", *NETS),
+    "nets alone": ("constant", "linear", "sieve", "sparse sieve", "screened", "clusters", "trees"),
+    "linear alone": ("sieve", "sparse sieve", "screened", "clusters", "trees", *NETS),
 }
 
 
