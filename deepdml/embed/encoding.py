@@ -21,6 +21,7 @@ from tqdm import tqdm
 from deepdml.embed.cache import Found, Store, open_store
 from deepdml.embed.cards import NOT_STATED, Card, attach
 from deepdml.errors import DataError, MissingLibraryError, OptionError
+from deepdml.terminal import shows_progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,9 +116,9 @@ def _encode(missing: dict[bytes, Any], encoder: Encoder, store: Store | None, ru
         store.prepare()
     encode, done, written = encoder.load(), list[Float](), 0
     step = run.batch_size * _BATCHES_PER_CALL
-    wanted = sys.stderr.isatty() and run.progress is not False
+    hidden = not shows_progress(run.progress)
     try:
-        with tqdm(total=len(order), desc=encoder.card.model, disable=not wanted, leave=False) as bar:
+        with tqdm(total=len(order), desc=encoder.card.model, disable=hidden, leave=False) as bar:
             for start in range(0, len(order), step):
                 batch = [missing[key] for key in order[start : start + step]]
                 done.append(rows_of(encode(batch), len(batch), encoder.card.model))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from deepdml.errors import (
 from deepdml.leakage.concept import strength_of
 from deepdml.leakage.distill import OF_TEXTS, Method, distill
 from deepdml.leakage.probe import probe
+from deepdml.terminal import shows_progress
 
 STRENGTHS = (0.0, 0.125, 0.25, 0.375, 0.5, 0.75, 1.0)
 
@@ -154,11 +154,11 @@ def path(
         raise DataError(f"there is no column {treatment!r} in the data.{near_names(treatment, data.columns)}")
     if isinstance(options.get("given"), str | list | tuple):
         options["given"] = data[_columns(data, options["given"])]
-    values, wanted = [strength_of(s) for s in strengths], sys.stderr.isatty() and progress is not False
+    values = [strength_of(s) for s in strengths]
     if not values:
         raise OptionError("strengths is empty; give numbers from 0 to 1.")
     rows, metric = [], ""
-    for strength in tqdm(values, disable=not wanted, desc="strengths", leave=False):
+    for strength in tqdm(values, disable=not shows_progress(progress), desc="strengths", leave=False):
         distilled, found = _distilled(data, treatment, names, method, strength, options)
         row, name = _refit(fit, distilled, treatment, coefficient, alpha)
         coefficient, metric = name or coefficient, metric if found is None else str(found["metric"].iloc[0])

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from types import TracebackType
 
 from tqdm import tqdm
+
+from deepdml.terminal import shows_progress
 
 
 class Progress:
@@ -21,10 +22,9 @@ class Progress:
 
     def __init__(self, show: bool | None, n_folds: int, n_rep: int) -> None:
         self.n_folds, self.n_rep = n_folds, n_rep
-        wanted = sys.stderr.isatty() if show is None else show and sys.stderr.isatty()
         self._most = 0
         layout = "{desc} |{bar}| {percentage:3.0f} % [{elapsed}<{remaining}]"
-        self._bar = tqdm(total=100.0 * n_rep, disable=not wanted, bar_format=layout, leave=False)
+        self._bar = tqdm(total=100.0 * n_rep, disable=not shows_progress(show), bar_format=layout, leave=False)
 
     def __enter__(self) -> Progress:
         return self

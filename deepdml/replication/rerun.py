@@ -21,6 +21,7 @@ from deepdml.replication.artefacts import read_numbers, write_outcome
 from deepdml.replication.environment import THREADS, same_machine
 from deepdml.replication.manifest import OUTPUT
 from deepdml.results import Results
+from deepdml.terminal import shows_progress
 
 # Elsewhere than on the machine that wrote the package, sums round differently. Training amplifies that until nets are
 # as different as from another seed; orthogonal scores let such differences into the estimates only to second order.
@@ -125,7 +126,7 @@ def rerun_script(
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=output, env=environment, **pipes) as process:
         try:
-            messages = _wait(process, script, recorded, sys.stderr.isatty() and progress is not False)
+            messages = _wait(process, script, recorded, shows_progress(progress))
         except BaseException:
             process.kill()  # an interrupted check leaves nothing that trains on
             raise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -37,6 +36,7 @@ from deepdml.replication.software import write_wheel
 from deepdml.replication.verify import FORMAT, VERSION
 from deepdml.results.fit import Fit, covariates_hash
 from deepdml.results.recipe import Recipe
+from deepdml.terminal import shows_progress
 
 
 def write_package(
@@ -122,8 +122,7 @@ def write_package(
 @contextmanager
 def _line(show: bool | None) -> Iterator[Callable[[str], None]]:
     """Yield what shows a stage, on a line that is gone at the end and silent unless wanted."""
-    wanted = sys.stderr.isatty() and show is not False
-    with tqdm(disable=not wanted, bar_format="replication package: {desc}", leave=False) as line:
+    with tqdm(disable=not shows_progress(show), bar_format="replication package: {desc}", leave=False) as line:
         yield line.set_description_str
 
 
