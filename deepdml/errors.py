@@ -13,6 +13,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
+from typing import TypeGuard
 
 _PACKAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "")
 
@@ -102,9 +103,14 @@ def refuse_no_number(name: str, value: object, meaning: str) -> None:
         raise OptionError(f"{name} is {shown}; it must be {meaning}.")
 
 
+def is_whole(value: object) -> TypeGuard[int]:
+    """Whether a value is a whole number, of Python or of numpy; True and False are none."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
 def refuse_no_whole(name: str, value: object, least: int) -> None:
     """Raise OptionError for anything but a whole number of at least `least`: 0 for a seed, 1 for how often."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+    if not is_whole(value) or value < least:
         raise OptionError(f"{name}={value!r} is not a whole number of at least {least}.")
 
 

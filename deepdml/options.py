@@ -14,7 +14,7 @@ from deepdml.design.data import ModelData
 from deepdml.design.labels import in_order, labels_among, on_rows
 from deepdml.design.names import Names
 from deepdml.design.table import Table, open_table
-from deepdml.errors import DataError, OptionError, list_rows, near_names, refuse_no_whole, unknown_option
+from deepdml.errors import DataError, OptionError, is_whole, list_rows, near_names, refuse_no_whole, unknown_option
 from deepdml.inference import CovarianceKeywords, canonical, covariance
 from deepdml.learn.architecture import Architecture, Conv
 from deepdml.learn.treatment import distinct_rows
@@ -310,6 +310,6 @@ def widths(value: Sequence[int] | Auto, name: str = "hidden") -> tuple[int, ...]
     if isinstance(value, str) and value == "auto":
         return None
     widths = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else ()
-    if not widths or not all(isinstance(w, int | np.integer) and not isinstance(w, bool) and w > 0 for w in widths):
+    if not widths or not all(is_whole(w) and w > 0 for w in widths):
         raise OptionError(f"{name}={value!r} is not a tuple of positive widths such as (64, 32), nor 'auto'.")
     return tuple(int(w) for w in widths)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from deepdml.errors import DataError, OptionError
+from deepdml.errors import DataError, OptionError, is_whole
 
 Codes = NDArray[np.intp]
 
@@ -143,7 +143,7 @@ def _check_training(plan: SplitPlan) -> None:
 
 
 def _whole(name: str, value: object) -> int:
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+    if not is_whole(value):
         raise OptionError(f"{name}={value!r} is not a whole number; use an integer of at least 2.")
     if value < 2:
         raise OptionError(f"{name}={value!r} is too few; cross-fitting needs at least 2.")

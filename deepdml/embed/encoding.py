@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from deepdml.embed.cache import Found, Store, open_store
 from deepdml.embed.cards import NOT_STATED, Card, attach
-from deepdml.errors import DataError, MissingLibraryError, OptionError
+from deepdml.errors import DataError, MissingLibraryError, OptionError, refuse_no_whole
 from deepdml.terminal import shows_progress
 
 if TYPE_CHECKING:
@@ -68,8 +68,7 @@ class Run:
 
     def __post_init__(self) -> None:
         """Check the options."""
-        if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int) or self.batch_size < 1:
-            raise OptionError(f"batch_size={self.batch_size!r} is not a whole number of at least 1.")
+        refuse_no_whole("batch_size", self.batch_size, 1)
         if not isinstance(self.prefix, str) or not self.prefix.isidentifier():
             raise OptionError(f"prefix={self.prefix!r} cannot begin the name of a column in a formula; use letters.")
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deepdml.errors import DataError, OptionError, list_rows
+from deepdml.errors import DataError, OptionError, is_whole, list_rows
 
 Float = NDArray[np.float64]
 
@@ -84,7 +84,7 @@ def read_matrix(name: str, values: Any) -> Float:
 
 def folds_of(n: int, k: int, seed: int, strata: NDArray[np.intp] | None = None) -> NDArray[np.intp]:
     """Return the fold of each row, at random and balanced within `strata`."""
-    if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 2 <= k <= n:
+    if not is_whole(k) or not 2 <= k <= n:
         raise OptionError(f"{k!r} folds of {n:,} rows; a whole number from 2 on is needed.")
     order = np.random.default_rng(seed).permutation(n)
     if strata is not None:

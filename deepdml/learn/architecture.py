@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from deepdml.errors import OptionError
+from deepdml.errors import refuse_no_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +38,11 @@ class Conv:
     columns: str = "*"
 
     def __post_init__(self) -> None:
-        """Check the shape."""
+        """Check the shape, and keep it as Python's numbers, which files and messages show as such."""
         for name in ("height", "width", "channels"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise OptionError(f"Conv: {name}={value!r} is not a whole number of at least 1.")
+            refuse_no_whole(f"Conv: {name}", value, 1)
+            object.__setattr__(self, name, int(value))
 
     @property
     def size(self) -> int:

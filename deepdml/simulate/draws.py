@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deepdml.errors import OptionError, refuse_no_whole
+from deepdml.errors import OptionError, is_whole, refuse_no_whole
 
 Float = NDArray[np.float64]
 FamilyName = Literal["gaussian", "logit", "poisson"]
@@ -160,7 +160,7 @@ def oracle_psi(family: str, y: Float, rows: Float, theta: Float, nodes: Float, w
 
 def generator(n: int, seed: int | None) -> np.random.Generator:
     """Return the generator of a draw of n rows."""
-    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+    if not is_whole(n) or n < 1:
         raise OptionError(f"n is {n!r}; a design needs a whole number of rows, at least one.")
     if seed is not None:
         refuse_no_whole("seed", seed, 0)

@@ -23,6 +23,7 @@ def test_the_second_run_encodes_nothing(letters, own_cache):
     assert sorted(letters.asked) == sorted(set(NOTES))
     letters.asked.clear()
     assert run(letters, batch_size=3).equals(first)
+    assert run(letters, batch_size=np.int64(3)).equals(first)
     assert not letters.asked
     assert default_folder() == own_cache / "deepdml" / "embed"
     assert len(list(default_folder().rglob("*.safetensors"))) == 1

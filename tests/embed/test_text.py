@@ -79,6 +79,7 @@ def test_an_encoder_that_returns_something_else(returned, message):
         ({"model": lambda texts: texts}, "name='...'"),
         ({"model": 3}, "neither a name"),
         ({"batch_size": 0}, "batch_size=0"),
+        ({"batch_size": np.float64(8)}, "batch_size=.* is not a whole number"),
         ({"prefix": "1st"}, "prefix='1st'"),
         ({"cache": 3}, "cache=3"),
     ],

@@ -401,6 +401,11 @@ def test_what_is_no_backbone(backbone, message):
         dd.fit("y ~ t | x*", frame(), backbone=backbone, learner="net", epochs=1)
 
 
+def test_numpy_counts_the_pixels_of_an_image_too():
+    conv = dd.Conv(np.int64(3), np.uint8(2), columns="x*")
+    assert repr(conv) == "Conv(height=3, width=2, channels=1, columns='x*')"
+
+
 def test_an_image_without_pixels():
     with pytest.raises(OptionError, match=r"Conv: width=0 is not a whole number"):
         dd.Conv(3, 0)
