@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from deepdml.design.data import ModelData
-from deepdml.design.labels import in_order, labels_among, on_rows
+from deepdml.design.labels import in_order, labels_among
 from deepdml.design.names import Names
 from deepdml.design.table import Table, open_table
 from deepdml.errors import DataError, OptionError, is_whole, list_rows, near_names, refuse_no_whole, unknown_option
@@ -98,11 +98,11 @@ def with_columns(cov_type: str, keywords: CovarianceKeywords, data: Any, built: 
         For an unknown column, for time or coordinates that a kept row does not have, and for a covariance that groups
         or time do not allow: before anything is trained.
     """
-    found, where = keywords, (built.rows, built.n_total, built.index)
+    found, kept = keywords, built.kept
     if keywords.time is not None or keywords.coordinates is not None:
         table = open_table(data)
         found = replace(keywords, time=_named(table, keywords.time), coordinates=_named(table, keywords.coordinates))
-    serial, _ = found.serial(*where), found.space(*where)
+    serial, _ = found.serial(kept), found.space(kept)
     if serial is not None or canonical(cov_type) == "cluster-crv3":
         nothing = np.zeros((len(built.y), 1))
         covariance(nothing, None, cov_type, built.groups, group_names=built.group_names, serial=serial)
@@ -190,8 +190,8 @@ def known_propensities(treatment: ArrayLike, data: ModelData) -> NDArray[np.floa
         )
     if given.ndim == 0:
         given = np.full((len(data.y), width), given)
-    if len(given) in (data.n_total, len(data.rows)):
-        given = on_rows("the known propensities", given, data.rows, data.n_total, data.index)
+    if len(given) in data.kept.lengths:
+        given = data.kept.take("the known propensities", given)
     given = np.asarray(given)
     given = given[:, None] if given.ndim == 1 else given
     if given.shape != (len(data.y), width):

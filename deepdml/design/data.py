@@ -14,6 +14,7 @@ from deepdml.design import checks
 from deepdml.design.assembly import Piece, assemble, column_before
 from deepdml.design.encoding import is_storable
 from deepdml.design.formula import parse_formula
+from deepdml.design.labels import KeptRows
 from deepdml.design.outcome import Levels, read_outcome, surv
 from deepdml.design.plan import Flags, Kept, Plan, describe
 from deepdml.design.roles import Groups, read_groups, read_weights
@@ -103,6 +104,11 @@ class ModelData:
                 raise DataError(f"{name} has shape {array.shape}; {shape} is needed.")
         if not self.x.flags.c_contiguous or self.x.dtype != np.float32:
             raise DataError("x must be a C-contiguous float32 matrix.")
+
+    @property
+    def kept(self) -> KeptRows:
+        """Which rows of the user's data these are."""
+        return KeptRows(self.rows, self.n_total, self.index)
 
 
 def build_data(

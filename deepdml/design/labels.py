@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -70,34 +71,53 @@ def _twice(theirs: pd.Index, ours: pd.Index) -> str:
     return f"the label {several[several.duplicated()][0]!r} several times, so that rows cannot be told apart"
 
 
-def on_rows(role: str, values: Any, rows: NDArray[np.intp], n_total: int, labels: NDArray[Any]) -> Any:
-    """Return what is given for all rows of the data, or for those of a fit, on the rows of the fit.
+@dataclass(frozen=True, slots=True)
+class KeptRows:
+    """Which rows of the user's data are those of a fit.
 
     Parameters
     ----------
-    role : str
-        What is given, for the message.
-    values : array, Series, frame or Index of n_total or n rows
-    rows : (n,) array of int
-        Positions of the kept rows in the user's data.
+    positions : (n,) array of int
+        Of the kept rows in the user's data.
     n_total : int
         Rows of the user's data.
     labels : (n,) array
         Index labels of the kept rows.
-
-    Raises
-    ------
-    DataError
-        For an index with other labels.
     """
-    whole = len(values) == n_total
-    if isinstance(values, pd.Series | pd.DataFrame) and not (
-        whole and pd.Index(values.index.to_numpy()[rows]).equals(pd.Index(labels))
-    ):
-        # a fit to data without labels has the positions in their place
-        ordered = in_order(role, values, labels, unsaid=np.array_equal(labels, rows))
-        if ordered is not values:
-            return ordered
-    if not whole:
-        return values
-    return values.iloc[rows] if isinstance(values, pd.Series | pd.DataFrame) else values[rows]
+
+    positions: NDArray[np.intp]
+    n_total: int
+    labels: NDArray[Any]
+
+    @property
+    def lengths(self) -> tuple[int, int]:
+        """How long values may be that are given for all rows of the data, or for those kept."""
+        return self.n_total, len(self.positions)
+
+    def take(self, role: str, values: Any) -> Any:
+        """Return what is given for all rows of the data, or for those kept, on the rows kept.
+
+        Parameters
+        ----------
+        role : str
+            What is given, for the message.
+        values : array, Series, frame or Index
+            Of one of the two `lengths`; pandas objects with the fit's labels in another order are aligned by label.
+
+        Raises
+        ------
+        DataError
+            For an index with other labels.
+        """
+        whole = len(values) == self.n_total
+        if isinstance(values, pd.Series | pd.DataFrame) and not (
+            whole and pd.Index(values.index.to_numpy()[self.positions]).equals(pd.Index(self.labels))
+        ):
+            # a fit to data without labels has the positions in their place
+            unsaid = np.array_equal(self.labels, self.positions)
+            ordered = in_order(role, values, self.labels, unsaid=unsaid)
+            if ordered is not values:
+                return ordered
+        if not whole:
+            return values
+        return values.iloc[self.positions] if isinstance(values, pd.Series | pd.DataFrame) else values[self.positions]

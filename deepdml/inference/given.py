@@ -6,12 +6,9 @@ from typing import Any, cast
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from deepdml.design.labels import on_rows
+from deepdml.design.labels import KeptRows
 from deepdml.errors import DataError, OptionError, list_rows
-
-Codes = NDArray[np.intp]
 
 
 def frame_columns(role: str, given: Any, lengths: tuple[int, ...]) -> list[tuple[str, Any]] | None:
@@ -40,7 +37,7 @@ def frame_columns(role: str, given: Any, lengths: tuple[int, ...]) -> list[tuple
     return None if names is None else [(str(name), cast(Any, given)[name]) for name in names]
 
 
-def kept_column(role: str, name: str, values: Any, rows: Codes, n_total: int, labels: NDArray[Any]) -> pd.Series:
+def kept_column(role: str, name: str, values: Any, kept: KeptRows) -> pd.Series:
     """Return one column on the rows kept in a fit, without missing values.
 
     Parameters
@@ -50,12 +47,7 @@ def kept_column(role: str, name: str, values: Any, rows: Codes, n_total: int, la
     values : array, list, Series or Index
         As long as the user's data or as the rows kept. A Series whose index holds the fit's labels in another order is
         aligned by label.
-    rows : (n,) array of int
-        Positions of the kept rows in the user's data.
-    n_total : int
-        Rows of the user's data.
-    labels : (n,) array
-        Index labels of the kept rows.
+    kept : KeptRows
 
     Raises
     ------
@@ -67,16 +59,17 @@ def kept_column(role: str, name: str, values: Any, rows: Codes, n_total: int, la
     plain = list(values) if isinstance(values, list | tuple) else values
     known = isinstance(plain, pd.Series | pd.Index | pd.Categorical)
     column = plain if known else pd.Series(plain if isinstance(plain, list) else np.asarray(plain)).array
-    if np.ndim(column) != 1 or len(column) not in (n_total, rows.size):
+    if np.ndim(column) != 1 or len(column) not in kept.lengths:
+        n_total, n = kept.lengths
         raise DataError(
             f"{role} {name!r} have shape {np.shape(values)}; needed is one value for each of the {n_total:,} rows of "
-            "the data" + (f", or for each of the {rows.size:,} rows kept." if rows.size != n_total else ".")
+            "the data" + (f", or for each of the {n:,} rows kept." if n != n_total else ".")
         )
-    kept = pd.Series(on_rows(f"{role} {name!r}", column, rows, n_total, labels)).reset_index(drop=True)
-    missing = np.flatnonzero(kept.isna())
+    taken = pd.Series(kept.take(f"{role} {name!r}", column)).reset_index(drop=True)
+    missing = np.flatnonzero(taken.isna())
     if missing.size:
         raise DataError(
-            f"{role} {name!r} are missing in {missing.size:,} kept row(s): {list_rows(list(labels[missing]))}. "
+            f"{role} {name!r} are missing in {missing.size:,} kept row(s): {list_rows(list(kept.labels[missing]))}. "
             "Fill them in, or drop these rows before the fit."
         )
-    return kept
+    return taken

@@ -8,15 +8,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from deepdml.design.labels import KeptRows
 from deepdml.inference.contributions import combine_codes
 from deepdml.inference.given import frame_columns, kept_column
 
 Codes = NDArray[np.intp]
 
 
-def encode_groups(
-    groups: object, rows: NDArray[np.intp], n_total: int, labels: NDArray[Any]
-) -> tuple[Codes, tuple[str, ...]]:
+def encode_groups(groups: object, kept: KeptRows) -> tuple[Codes, tuple[str, ...]]:
     """Return cluster codes of the rows kept in a fit, and a name for each way of clustering.
 
     Parameters
@@ -24,12 +23,7 @@ def encode_groups(
     groups : array, Series, list of these, 2-D array, frame or dict
         One label per row for each way of clustering: as long as the user's data or as the rows kept. A pandas object
         whose index holds the fit's labels in another order is aligned by label.
-    rows : (n,) array of int
-        Positions of the kept rows in the user's data.
-    n_total : int
-        Rows of the user's data.
-    labels : (n,) array
-        Index labels of the kept rows.
+    kept : KeptRows
 
     Returns
     -------
@@ -43,8 +37,8 @@ def encode_groups(
     DataError
         For a wrong length, or for a missing label in a kept row.
     """
-    ways = _ways(groups, (n_total, rows.size))
-    codes = [pd.factorize(kept_column("groups", name, way, rows, n_total, labels))[0] for name, way in ways]
+    ways = _ways(groups, kept.lengths)
+    codes = [pd.factorize(kept_column("groups", name, way, kept))[0] for name, way in ways]
     return np.stack(codes, axis=1).astype(np.intp), tuple(name for name, _ in ways)
 
 

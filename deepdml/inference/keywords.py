@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields
 from typing import Any, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
+from deepdml.design.labels import KeptRows
 from deepdml.errors import OptionError, refuse_no_whole, unknown_option
 from deepdml.inference.contributions import Kernel, Metric, Serial, Space
 from deepdml.inference.covariance import canonical
@@ -100,17 +100,17 @@ class CovarianceKeywords:
         if cutoff is not None and not (number and np.isfinite(cutoff) and cutoff >= 0):
             raise OptionError(f"cutoff={cutoff!r} is not a distance of at least 0.")
 
-    def serial(self, rows: NDArray[np.intp], n_total: int, labels: NDArray[Any]) -> Serial | None:
-        """Return time on the rows kept in a fit, None without it; the arguments are those of `encode_groups`."""
+    def serial(self, kept: KeptRows) -> Serial | None:
+        """Return time on the rows kept in a fit, None without it."""
         if self.time is None:
             return None
-        periods, name = encode_time(self.time, rows, n_total, labels)
+        periods, name = encode_time(self.time, kept)
         return Serial(periods, name, None if self.maxlags is None else int(self.maxlags), self.kernel or "bartlett")
 
-    def space(self, rows: NDArray[np.intp], n_total: int, labels: NDArray[Any]) -> Space | None:
+    def space(self, kept: KeptRows) -> Space | None:
         """Return coordinates on the rows kept in a fit, None without them."""
         if self.coordinates is None or self.cutoff is None:
             return None
         metric: Metric = self.metric or "haversine"
-        places = encode_coordinates(self.coordinates, metric, rows, n_total, labels)
+        places = encode_coordinates(self.coordinates, metric, kept)
         return Space(places, float(self.cutoff), self.kernel or "uniform", metric)

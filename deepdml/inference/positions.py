@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from deepdml.design.labels import KeptRows
 from deepdml.errors import DataError, list_rows
 from deepdml.inference.contributions import Metric
 from deepdml.inference.given import frame_columns, kept_column
@@ -16,7 +17,7 @@ Float = NDArray[np.float64]
 Codes = NDArray[np.intp]
 
 
-def encode_time(time: object, rows: Codes, n_total: int, labels: NDArray[Any]) -> tuple[Codes, str]:
+def encode_time(time: object, kept: KeptRows) -> tuple[Codes, str]:
     """Return the number of the period (n,) of each row kept in a fit, and the name of the time variable.
 
     Whole numbers and pandas periods keep their gaps, in units of their greatest common step: 1990, 2000 and 2020 are
@@ -26,8 +27,7 @@ def encode_time(time: object, rows: Codes, n_total: int, labels: NDArray[Any]) -
     ----------
     time : array, Series or frame with one column
         As long as the user's data or as the rows kept; aligned by label as groups are.
-    rows, n_total, labels
-        As for `encode_groups`.
+    kept : KeptRows
 
     Raises
     ------
@@ -36,15 +36,15 @@ def encode_time(time: object, rows: Codes, n_total: int, labels: NDArray[Any]) -
     DataError
         For a wrong length, a missing period, or text.
     """
-    name, values = _columns("time", time, 1, (n_total, rows.size))[0]
-    kept = kept_column("time", name, values, rows, n_total, labels)
-    if kept.dtype == object and pd.api.types.infer_dtype(kept) in ("date", "datetime", "period"):
-        kept = pd.Series(list(kept)) if pd.api.types.infer_dtype(kept) == "period" else pd.to_datetime(kept)
-    if isinstance(kept.dtype, pd.PeriodDtype):
-        kept = pd.Series(pd.PeriodIndex(kept).astype(np.int64))
-    if pd.api.types.is_datetime64_any_dtype(kept.dtype):
-        return np.unique(kept.to_numpy(), return_inverse=True)[1].astype(np.intp), name
-    numbers = _numbers("time", name, kept, "numbers or dates (convert texts with pd.to_datetime or pd.PeriodIndex)")
+    name, values = _columns("time", time, 1, kept.lengths)[0]
+    column = kept_column("time", name, values, kept)
+    if column.dtype == object and pd.api.types.infer_dtype(column) in ("date", "datetime", "period"):
+        column = pd.Series(list(column)) if pd.api.types.infer_dtype(column) == "period" else pd.to_datetime(column)
+    if isinstance(column.dtype, pd.PeriodDtype):
+        column = pd.Series(pd.PeriodIndex(column).astype(np.int64))
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        return np.unique(column.to_numpy(), return_inverse=True)[1].astype(np.intp), name
+    numbers = _numbers("time", name, column, "numbers or dates (convert texts with pd.to_datetime or pd.PeriodIndex)")
     if not np.array_equal(numbers, np.round(numbers)) or np.abs(numbers).max() >= 2**53:
         return np.unique(numbers, return_inverse=True)[1].astype(np.intp), name
     whole = numbers.astype(np.int64)
@@ -52,7 +52,7 @@ def encode_time(time: object, rows: Codes, n_total: int, labels: NDArray[Any]) -
     return np.asarray((whole - whole.min()) // step, dtype=np.intp), name
 
 
-def encode_coordinates(coordinates: object, metric: Metric, rows: Codes, n_total: int, labels: NDArray[Any]) -> Float:
+def encode_coordinates(coordinates: object, metric: Metric, kept: KeptRows) -> Float:
     """Return the coordinates (n, 2) of each row kept in a fit.
 
     Parameters
@@ -61,8 +61,7 @@ def encode_coordinates(coordinates: object, metric: Metric, rows: Codes, n_total
         Latitude before longitude.
     metric : {"haversine", "euclidean"}
         The first needs degrees.
-    rows, n_total, labels
-        As for `encode_groups`.
+    kept : KeptRows
 
     Raises
     ------
@@ -72,8 +71,8 @@ def encode_coordinates(coordinates: object, metric: Metric, rows: Codes, n_total
         For a wrong length or number of columns, missing values, text, or degrees out of range.
     """
     found = [
-        _numbers("coordinates", name, kept_column("coordinates", name, values, rows, n_total, labels), "numbers")
-        for name, values in _columns("coordinates", coordinates, 2, (n_total, rows.size))
+        _numbers("coordinates", name, kept_column("coordinates", name, values, kept), "numbers")
+        for name, values in _columns("coordinates", coordinates, 2, kept.lengths)
     ]
     places = np.column_stack(found)
     if metric == "haversine":
@@ -81,7 +80,7 @@ def encode_coordinates(coordinates: object, metric: Metric, rows: Codes, n_total
         if bad.size:
             raise DataError(
                 f"coordinates are not degrees of latitude and longitude, in this order, in {bad.size:,} row(s): "
-                f"{list_rows(list(labels[bad]))}. For planar coordinates use metric='euclidean'."
+                f"{list_rows(list(kept.labels[bad]))}. For planar coordinates use metric='euclidean'."
             )
     return places
 

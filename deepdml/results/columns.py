@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deepdml.design.labels import on_rows
 from deepdml.design.table import Table, open_table
 from deepdml.errors import DataError, OptionError, near_names
 from deepdml.estimands import Arms, Interventions
@@ -70,7 +69,7 @@ class UserColumns:
     def _aligned(self, table: Table) -> NDArray[np.intp]:
         """Return the position in the data of each row of the fit."""
         rows, total = self._rows, self._fit.n_total
-        if table.n not in (total, self._fit.n):
+        if table.n not in self._fit.kept.lengths:
             raise DataError(
                 f"data has {table.n:,} rows; needed are the {total:,} rows of the data of the fit"
                 + (f", or the {self._fit.n:,} that were kept." if total != self._fit.n else ".")
@@ -117,13 +116,13 @@ class UserColumns:
             return self._condition(condition)
         given = condition if isinstance(condition, pd.Series) else np.asarray(condition)
         mask = np.asarray(given)
-        if mask.dtype != bool or mask.ndim != 1 or len(mask) not in (self._fit.n_total, self._fit.n):
+        if mask.dtype != bool or mask.ndim != 1 or len(mask) not in self._fit.kept.lengths:
             raise OptionError(
                 f"a subset is 'treated', 'untreated', a condition on columns, or True or False for each of the "
                 f"{self._fit.n_total:,} rows of the data; got {type(condition).__name__} of shape {mask.shape} and "
                 f"type {mask.dtype}."
             )
-        return np.asarray(self._on_rows("the mask of subset", given), bool)
+        return np.asarray(self._fit.kept.take("the mask of subset", given), bool)
 
     def _condition(self, condition: str) -> NDArray[np.bool_]:
         names = self.named_in(condition)
@@ -165,17 +164,13 @@ class UserColumns:
 
     def by_row(self, values: Any, what: str) -> Any:
         """Return what is given for each row of the data, or each row kept, on the rows of the fit."""
-        if np.ndim(values) != 1 or len(values) not in (self._fit.n_total, self._fit.n):
+        if np.ndim(values) != 1 or len(values) not in self._fit.kept.lengths:
             raise DataError(
                 f"{what} have shape {np.shape(values)}; needed is one value for each of the {self._fit.n_total:,} rows "
                 "of the data."
             )
         column = values if isinstance(values, pd.Series) else pd.Series(values).array
-        return pd.Series(self._on_rows(what, column))
-
-    def _on_rows(self, what: str, values: Any) -> Any:
-        rows = self._rows
-        return on_rows(what, values, rows.rows, self._fit.n_total, rows.index)
+        return pd.Series(self._fit.kept.take(what, column))
 
 
 def _named(name: str, text: str) -> bool:

@@ -104,11 +104,10 @@ def covariance_spec(fit: Fit, cov_type: str, keywords: CovarianceKeywords, use_t
     rows = fit.need_rows("another covariance", several=True)
     keywords.check(cov_type, groups_known=rows.groups is not None)
     name = canonical(cov_type)
-    where = (rows.rows, fit.n_total, rows.index)
     codes, names = (rows.groups, fit.group_names) if name in CLUSTERED else (None, ())
     if keywords.groups is not None:
-        codes, names = encode_groups(keywords.groups, *where)
-    serial, space = keywords.serial(*where), keywords.space(*where)
+        codes, names = encode_groups(keywords.groups, fit.kept)
+    serial, space = keywords.serial(fit.kept), keywords.space(fit.kept)
     return CovarianceSpec(name, codes, names, keywords.use_correction, None, serial, space, use_t)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deepdml.design.labels import KeptRows
 from deepdml.errors import DataError, OptionError
 from deepdml.families import Family
 from deepdml.learn.influence import FitRecord, Influence, TrainedNets
@@ -175,6 +176,12 @@ class Fit:
                 "use the Results before that."
             )
         return self.rows
+
+    @property
+    def kept(self) -> KeptRows:
+        """Which rows of the user's data these are."""
+        rows = self.need_rows("what is given by row", several=True)
+        return KeptRows(rows.rows, self.n_total, rows.index)
 
     @property
     def weights(self) -> Float | None:

@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deepdml.design.labels import on_rows
+from deepdml.design.labels import KeptRows
 from deepdml.errors import OptionError
-from deepdml.results.fit import Rows
 
 Float = NDArray[np.float64]
 
@@ -73,7 +72,7 @@ def compare(theta: Float, truth: Float, names: tuple[str, ...], weights: Float |
     return table[[*(c for c in table.columns if c != "histogram"), "histogram"]]
 
 
-def true_theta(truth: object, rows: Rows, n_total: int) -> Float:
+def true_theta(truth: object, kept: KeptRows) -> Float:
     """Return the true coefficients (n, d) of the rows of a fit, a frame's by their labels.
 
     Raises
@@ -81,8 +80,8 @@ def true_theta(truth: object, rows: Rows, n_total: int) -> Float:
     OptionError, DataError
         For what holds no numbers, and for other row labels than the data's.
     """
-    if isinstance(truth, pd.DataFrame) and len(truth) in (n_total, len(rows.rows)):
-        truth = on_rows("truth", truth, rows.rows, n_total, rows.index)
+    if isinstance(truth, pd.DataFrame) and len(truth) in kept.lengths:
+        truth = kept.take("truth", truth)
     try:
         return np.asarray(truth, dtype=np.float64)
     except (TypeError, ValueError) as error:

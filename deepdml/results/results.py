@@ -300,7 +300,7 @@ class Results(Figures, Inferences, MarginalEffects, ResultsWrapper):  # type: ig
         rows = self._fit.need_rows("hte()")
         if truth is None:
             return describe(rows.theta, self._fit.theta_names, rows.weights)
-        return compare(rows.theta, true_theta(truth, rows, self._fit.n_total), self._fit.theta_names, rows.weights)
+        return compare(rows.theta, true_theta(truth, self._fit.kept), self._fit.theta_names, rows.weights)
 
     @property
     def diagnostics(self) -> Diagnostics:

@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from deepdml.design.labels import KeptRows
 from deepdml.errors import DataError, OptionError
 from deepdml.inference.positions import encode_coordinates, encode_time
 
 ROWS = np.array([0, 2, 3, 5])
 LABELS = np.array(["r0", "r2", "r3", "r5"], dtype=object)
+WHERE = KeptRows(ROWS, 6, LABELS)
 YEARS = [1990, 1990, 2000, 2020, 1990, 2020]
 DATES = pd.to_datetime([f"{year}-01-01" for year in YEARS])
 
@@ -37,20 +39,20 @@ DATES = pd.to_datetime([f"{year}-01-01" for year in YEARS])
     ids=str,
 )
 def test_periods(time: Any, expected: list[int]) -> None:
-    np.testing.assert_array_equal(encode_time(time, ROWS, 6, LABELS)[0], expected)
+    np.testing.assert_array_equal(encode_time(time, WHERE)[0], expected)
 
 
 def test_what_has_no_index_goes_by_position() -> None:
     """The rows of a shuffled frame have numbers for labels, which are no positions."""
-    shuffled = np.arange(4), 4, np.array([3, 0, 2, 1])
-    np.testing.assert_array_equal(encode_time([5, 6, 7, 8], *shuffled)[0], [0, 1, 2, 3])
+    shuffled = KeptRows(np.arange(4), 4, np.array([3, 0, 2, 1]))
+    np.testing.assert_array_equal(encode_time([5, 6, 7, 8], shuffled)[0], [0, 1, 2, 3])
     places = np.arange(8.0).reshape(4, 2)
-    np.testing.assert_array_equal(encode_coordinates(places, "euclidean", *shuffled), places)
+    np.testing.assert_array_equal(encode_coordinates(places, "euclidean", shuffled), places)
 
 
 def test_names() -> None:
-    assert encode_time(pd.Series(YEARS, name="year"), ROWS, 6, LABELS)[1] == "year"
-    assert encode_time(YEARS, ROWS, 6, LABELS)[1] == "time"
+    assert encode_time(pd.Series(YEARS, name="year"), WHERE)[1] == "year"
+    assert encode_time(YEARS, WHERE)[1] == "time"
 
 
 PAIRS = np.column_stack([np.arange(6.0), np.arange(10.0, 16.0)])
@@ -70,14 +72,14 @@ PAIRS = np.column_stack([np.arange(6.0), np.arange(10.0, 16.0)])
     ids=lambda value: type(value).__name__,
 )
 def test_coordinates(coordinates: Any) -> None:
-    np.testing.assert_array_equal(encode_coordinates(coordinates, "haversine", ROWS, 6, LABELS), PAIRS[ROWS])
+    np.testing.assert_array_equal(encode_coordinates(coordinates, "haversine", WHERE), PAIRS[ROWS])
 
 
 def test_other_libraries() -> None:
     polars = pytest.importorskip("polars")
-    np.testing.assert_array_equal(encode_time(polars.Series("year", YEARS), ROWS, 6, LABELS)[0], [0, 1, 3, 3])
+    np.testing.assert_array_equal(encode_time(polars.Series("year", YEARS), WHERE)[0], [0, 1, 3, 3])
     frame = polars.DataFrame({"lat": PAIRS[:, 0], "lon": PAIRS[:, 1]})
-    np.testing.assert_array_equal(encode_coordinates(frame, "haversine", ROWS, 6, LABELS), PAIRS[ROWS])
+    np.testing.assert_array_equal(encode_coordinates(frame, "haversine", WHERE), PAIRS[ROWS])
 
 
 @pytest.mark.parametrize(
@@ -95,7 +97,7 @@ def test_other_libraries() -> None:
 )
 def test_refusals_of_time(time: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
-        encode_time(time, ROWS, 6, LABELS)
+        encode_time(time, WHERE)
 
 
 @pytest.mark.parametrize(
@@ -113,4 +115,4 @@ def test_refusals_of_time(time: Any, error: type[Exception], message: str) -> No
 )
 def test_refusals_of_coordinates(coordinates: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
-        encode_coordinates(coordinates, "haversine", ROWS, 6, LABELS)
+        encode_coordinates(coordinates, "haversine", WHERE)
