@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 _HOME = {
     "DeepDML": "deepdml.model",
     "fit": "deepdml.model",
-    "structural_dml": "deepdml.model",
+    "structural_dml": "deepdml.from_arrays",
     "Results": "deepdml.results",
     "load": "deepdml.results",
     "joint": "deepdml.results.joint",
@@ -93,8 +93,9 @@ if TYPE_CHECKING:
         TailProbability,
         WillingnessToPay,
     )
+    from deepdml.from_arrays import structural_dml
     from deepdml.learn.architecture import Conv
-    from deepdml.model import DeepDML, fit, structural_dml
+    from deepdml.model import DeepDML, fit
     from deepdml.results import Results, load
     from deepdml.results.joint import joint
     from deepdml.results.tables import Table, etable

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -17,12 +17,10 @@ from deepdml.options import (
     KINDS,
     Auto,
     architecture,
-    beside,
     covariance_keywords,
     function,
     joined_by,
     known_propensities,
-    named_arrays,
     one_of,
     positive,
     propensities_of,
@@ -334,11 +332,11 @@ class DeepDML:
             fitted.folds,
             fitted.record,
             fitted.nets,
-            cov_type,
-            keywords,
-            self,
-            bool(use_t),
-            recipe,
+            cov_type=cov_type,
+            cov_kwds=keywords,
+            model=self,
+            use_t=bool(use_t),
+            recipe=recipe,
         )
 
     def refit(self, data: Any, **options: Any) -> Results:
@@ -384,64 +382,3 @@ def fit(
         if name not in allowed:
             raise unknown_keyword(name, allowed)
     return DeepDML(formula, data, family, weights=weights, missing=missing, context=context).fit(**options)
-
-
-def structural_dml(
-    Y: ArrayLike,
-    T: ArrayLike,
-    X: ArrayLike,
-    family: object = "gaussian",
-    *,
-    hidden_dims: Sequence[int] | Auto = "auto",
-    epochs: int | Auto = "auto",
-    n_folds: int = 50,
-    lr: float | Auto = "auto",
-    verbose: bool = False,
-    **options: Any,
-) -> Results:
-    """Fit arrays, with the argument names of the deep-inference package, whose code runs after changing the import.
-
-    Parameters
-    ----------
-    Y : (n,) array
-        Outcome.
-    T : (n,) or (n, k) array
-        Treatments.
-    X : (n, p) array
-        Covariates.
-    family : str, deepdml family or statsmodels family
-    hidden_dims : sequence of int or "auto"
-        `hidden` of `DeepDML.fit`.
-    epochs, n_folds, lr
-        As in `DeepDML.fit`.
-    verbose : bool
-        Whether to show the progress bar.
-    **options
-        Further options of `DeepDML.fit`.
-
-    Returns
-    -------
-    Results
-        It also answers to mu_hat, se, ci_lower, ci_upper, theta_hat and psi_values, for the treatment's coefficient.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from deepdml import structural_dml
-    >>> rng = np.random.default_rng(0)
-    >>> X = rng.standard_normal((500, 3))
-    >>> T = X[:, 0] + rng.standard_normal(500)
-    >>> Y = X[:, 0] + (1 + X[:, 1]) * T + rng.standard_normal(500)
-    >>> res = structural_dml(Y, T, X, family="linear", n_folds=5, seed=1)
-    >>> bool(res.ci_lower < 1 < res.ci_upper)
-    True
-    """
-    data, columns = named_arrays(Y, T, X)
-    return fit(
-        f"Y ~ {' + '.join(columns)} | X",
-        data,
-        family,
-        **beside(
-            options, hidden=hidden_dims, epochs=epochs, n_folds=n_folds, lr=lr, progress=None if verbose else False
-        ),
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, cast
 
@@ -11,7 +11,6 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from deepdml.design.data import ModelData
-from deepdml.design.labels import in_order, labels_among
 from deepdml.design.names import Names
 from deepdml.design.table import Table, open_table
 from deepdml.errors import DataError, OptionError, is_whole, list_rows, near_names, refuse_no_whole, unknown_option
@@ -37,46 +36,6 @@ def unknown_keyword(name: str, allowed: Sequence[str]) -> OptionError:
     if name in _ELSEWHERE:
         return OptionError(f"unknown option {name!r}; here that is {_ELSEWHERE[name]}.")
     return unknown_option("option", name, allowed)
-
-
-def named_arrays(outcome: ArrayLike, treatments: ArrayLike, covariates: ArrayLike) -> tuple[dict[str, Any], list[str]]:
-    """Return columns Y, T (or T0, T1, ...) and X of arrays, and the names of the treatments.
-
-    Raises
-    ------
-    DataError
-        For treatments that are no numbers, and for pandas objects with other row labels than one another's.
-    """
-    labels = labels_among((outcome, treatments, covariates))
-    arrays = (in_order(*pair, labels) for pair in (("Y", outcome), ("T", treatments), ("X", covariates)))
-    y, treatments, x = np.asarray(next(arrays)), next(arrays), np.asarray(next(arrays))
-    try:
-        given = np.asarray(treatments, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError(
-            f"T holds something other than numbers ({error}). For categories use fit() and C(...) in its formula."
-        ) from error
-    columns = {"T": given} if given.ndim == 1 else {f"T{j}": column for j, column in enumerate(given.T)}
-    # the labels stay with the outcome, so that groups and weights of pandas find their rows
-    labelled = pd.Series(y, index=labels) if labels is not None and y.shape == labels.shape else y
-    return {"Y": labelled, **columns, "X": x[:, None] if x.ndim == 1 else x}, list(columns)
-
-
-def beside(options: Mapping[str, Any], **own: Any) -> dict[str, Any]:
-    """Return the options of `fit` and those that `structural_dml` has names of its own for.
-
-    Raises
-    ------
-    OptionError
-        For an option that is given by the name it has in `fit`.
-    """
-    given = own["hidden"]
-    hidden: Any = given if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
-    widths(hidden, "hidden_dims")
-    for name, here in (("hidden", "hidden_dims"), ("progress", "verbose")):
-        if name in options:
-            raise OptionError(f"structural_dml has {here} in the place of {name}, as the deep-inference package has.")
-    return {**options, **own, "hidden": hidden}
 
 
 def covariance_keywords(
