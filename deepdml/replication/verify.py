@@ -14,8 +14,6 @@ from deepdml.replication.environment import other_builds, version_changes
 from deepdml.replication.manifest import MANIFEST, check_files, read_manifest, sha256
 from deepdml.replication.rerun import ESTIMATE, STANDARD_ERROR, rerun_script
 from deepdml.replication.script import NAME
-from deepdml.results import load
-from deepdml.results.storage import parts_of
 
 FORMAT = "deepdml-replication"
 VERSION = 1
@@ -89,7 +87,7 @@ def verify(folder: str | Path, *, rerun: bool = False, progress: bool | None = N
     if rerun and wrong:
         failures.append("the master script was not run: its files are not those of the package")
     elif rerun:
-        again, passed = _check_rerun(folder, progress)
+        again, passed = _check_rerun(folder, config, progress)
         failures, checks = failures + again, checks + passed
     return Verification(tuple(failures), tuple(checks))
 
@@ -135,12 +133,11 @@ def _check_tables(folder: Path, config: dict[str, Any], wrong: set[str]) -> list
     return found
 
 
-def _check_rerun(folder: Path, progress: bool | None) -> tuple[list[str], list[str]]:
+def _check_rerun(folder: Path, config: dict[str, Any], progress: bool | None) -> tuple[list[str], list[str]]:
     """Return what differs after running the master script, and what does not."""
-    fits = {entry["fit"]: entry["results"] for entry in _read(folder, "config.json")["exhibits"]}
+    recorded = sum(config.get("seconds", {}).values())  # packages of older versions do not say
     with tempfile.TemporaryDirectory() as output:
         try:
-            recorded = sum(parts_of(load(folder / name)).fit.record.seconds for name in fits.values())
             report = rerun_script(folder, NAME, Path(output), recorded=recorded, progress=progress)
         except DeepDMLError as error:
             return [str(error)], []

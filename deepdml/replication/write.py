@@ -226,6 +226,7 @@ def _write_config(
         "data": entry,
         "seeds": {label: record.seed for label, record in records.items()},
         "threads": {label: record.threads for label, record in records.items()},
+        "seconds": {label: record.seconds for label, record in records.items()},
         "fits": list(records),
         "exhibits": [
             {"name": e.name, "slug": e.slug, "fit": e.fit, "results": results_file(e), "psi": psi_file(e, exhibits)}
