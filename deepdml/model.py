@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from deepdml.design.data import Levels, ModelData, add_groups, build_data
+from deepdml.design.data import ModelData, OutcomeLevels, add_groups, build_data
 from deepdml.errors import DataError, OptionError
 from deepdml.families import Family, resolve_family
 from deepdml.learn.architecture import Conv
@@ -129,7 +129,7 @@ class DeepDML:
             groups=groups,
             missing=self._missing,
             context=self._context,
-            levels=Levels.of(self.family),
+            levels=OutcomeLevels.of(self.family),
         )
         self.family.check_support(built.y, built.y_name, built.index)
         return built

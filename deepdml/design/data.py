@@ -15,14 +15,14 @@ from deepdml.design.assembly import Piece, assemble, column_before
 from deepdml.design.encoding import is_storable
 from deepdml.design.formula import parse_formula
 from deepdml.design.labels import KeptRows
-from deepdml.design.outcome import Levels, read_outcome, surv
+from deepdml.design.outcome import OutcomeLevels, read_outcome, surv
 from deepdml.design.plan import Flags, Kept, Plan, describe
 from deepdml.design.roles import Groups, read_groups, read_weights
 from deepdml.design.specification import Block, Design
 from deepdml.design.table import open_table
 from deepdml.errors import DataError, OptionError, unknown_option
 
-__all__ = ["Design", "Levels", "ModelData", "build_data"]
+__all__ = ["Design", "ModelData", "OutcomeLevels", "build_data"]
 
 Float = NDArray[np.float64]
 
@@ -119,7 +119,7 @@ def build_data(
     groups: Any = None,
     missing: Literal["drop", "raise"] = "drop",
     context: Mapping[str, Any] | None = None,
-    levels: Levels | None = None,
+    levels: OutcomeLevels | None = None,
 ) -> ModelData:
     """Return the arrays of a fit.
 
@@ -137,7 +137,7 @@ def build_data(
         What to do with rows in which a variable used is missing, infinite, or transformed into either.
     context : dict, optional
         Arrays, constants and functions the formula may name beside the data's columns.
-    levels : Levels, optional
+    levels : OutcomeLevels, optional
         What the family asks of an outcome that is one of a few levels; without it the outcome is a number.
 
     Raises
@@ -197,7 +197,7 @@ def add_groups(built: ModelData, data: Any, groups: Any) -> ModelData | None:
 
 
 def _collect(
-    plan: Plan, kept: Kept, weights: Float | None, groups: Groups | None, flags: Flags, levels: Levels | None
+    plan: Plan, kept: Kept, weights: Float | None, groups: Groups | None, flags: Flags, levels: OutcomeLevels | None
 ) -> ModelData:
     """Return the arrays of the kept rows, checked."""
     source, rows = plan.source, kept.rows

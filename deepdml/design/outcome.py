@@ -42,7 +42,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Levels:
+class OutcomeLevels:
     """What a family of levels asks of the outcome.
 
     Parameters
@@ -57,7 +57,7 @@ class Levels:
     ordinal: bool = False
 
     @classmethod
-    def of(cls, family: Any) -> Levels | None:
+    def of(cls, family: Any) -> OutcomeLevels | None:
         """Return what a family asks for; None where it wants numbers."""
         return cls(family.levels, family.ordinal) if family.categorical else None
 
@@ -95,13 +95,13 @@ def _numbers(argument: str, values: Any) -> Float:
 
 
 def read_outcome(
-    encoded: Encoded, block: Block, source: Source, rows: NDArray[np.intp], wanted: Levels | None
+    encoded: Encoded, block: Block, source: Source, rows: NDArray[np.intp], wanted: OutcomeLevels | None
 ) -> Outcome:
     """Return the outcome of the kept rows.
 
     Parameters
     ----------
-    wanted : Levels or None
+    wanted : OutcomeLevels or None
         None where the family wants numbers.
 
     Raises
@@ -136,7 +136,7 @@ def read_outcome(
 
 
 def _levels(
-    name: str, encoded: Encoded, block: Block, source: Source, rows: NDArray[np.intp], wanted: Levels
+    name: str, encoded: Encoded, block: Block, source: Source, rows: NDArray[np.intp], wanted: OutcomeLevels
 ) -> Outcome:
     if encoded.categorical:
         held = pd.Categorical(source.column(block.reads[0]).values[rows])

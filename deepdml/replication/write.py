@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from deepdml.design.data import Levels, ModelData, build_data
+from deepdml.design.data import ModelData, OutcomeLevels, build_data
 from deepdml.design.formula import parse_formula
 from deepdml.embed.cards import NOT_STATED
 from deepdml.errors import DataError, OptionError, list_rows, refuse_no_path, unknown_option
@@ -253,7 +253,7 @@ def _check_data(folder: Path, recipe: Recipe, fit: Fit, code: Mapping[str, Any],
         groups=_resolved(groups, recipe),
         missing=call["missing"],
         context={**context, **code},
-        levels=Levels.of(fit.family),
+        levels=OutcomeLevels.of(fit.family),
     )
     rows = fit.need_rows("a package")
     pairs: dict[str, tuple[Any, Any]] = {
