@@ -195,10 +195,9 @@ def _train(
 ) -> list[list[Candidate]]:
     """Train the nets of all tasks together and return each task's neural candidates."""
     groups = _groups(setting, starts)
-    options, n = setting.options, len(setting.problem.x)
-    schedule = _schedule(options, n, setting.scheme)
+    schedule = _schedule(setting.options, setting.scheme)
     said = functools.partial(report, "nets")
-    every = train(setting.inputs, groups, setting.scheme, schedule, seeds, said, options.augment)
+    every = train(setting.inputs, groups, setting.scheme, schedule, seeds, said, setting.options.augment)
     trained, each = [], []
     while every:  # the alphas of one net stand side by side
         alphas = len(_alphas(setting, every[0].group.task))
@@ -211,7 +210,7 @@ def _train(
     return each
 
 
-def _schedule(options: LearnOptions, n: int, scheme: Scheme) -> Schedule:
+def _schedule(options: LearnOptions, scheme: Scheme) -> Schedule:
     size = max(int(scheme.train_sizes()[0]), 1)
     batch = max(VECTOR, min(BATCH, size) // VECTOR * VECTOR)
     low, high = STEPS[0], max(STEPS[1], EPOCHS * size // batch)

@@ -76,7 +76,7 @@ def collect_data(data: object, context: Mapping[str, Any]) -> RawData:
         if column.kind == "vector":
             arrays[name] = column.values
         else:
-            series[name] = _series(name, column, table.labels)
+            series[name] = _series(name, column)
     frame = pd.DataFrame(series)
     index: tuple[tuple[str, str | None], ...] = ()
     if isinstance(data, pd.DataFrame) and not data.index.equals(pd.RangeIndex(len(data))):
@@ -94,7 +94,7 @@ def _keeps(series: pd.Series) -> bool:
     return not (dtype.kind in "OSUc" and not isinstance(dtype, pd.CategoricalDtype)) and str(dtype) != "string"
 
 
-def _series(name: str, column: Column, labels: NDArray[Any]) -> pd.Series:
+def _series(name: str, column: Column) -> pd.Series:
     """Return a column of any library, or of objects, as numbers, dates, categories or text."""
     values = column.values
     if isinstance(values, pd.Categorical):
@@ -117,7 +117,7 @@ def _with_labels(frame: pd.DataFrame, index: pd.Index) -> tuple[pd.DataFrame, tu
     columns = [name if name and name not in frame else f"row_label_{j}" for j, name in enumerate(names)]
     labels.columns = pd.Index(columns)
     made = {
-        name: labels[name] if _keeps(labels[name]) else _series(name, canonical(name, labels[name], frame.index), index)
+        name: labels[name] if _keeps(labels[name]) else _series(name, canonical(name, labels[name], frame.index))
         for name in columns
     }
     return pd.concat([pd.DataFrame(made), frame], axis=1), tuple(zip(columns, names, strict=True))

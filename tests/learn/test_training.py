@@ -198,7 +198,7 @@ class TestLoop:
     @pytest.mark.parametrize("n", [24, 61, 333, 2_000])
     def test_batches_are_multiples_of_32_rows(self, posed, n):
         p = posed(n=n, n_folds=2)
-        batch = _schedule(LearnOptions(), n, p.scheme).batch
+        batch = _schedule(LearnOptions(), p.scheme).batch
         assert batch % 32 == 0
         assert 32 <= batch <= 256
 
@@ -206,7 +206,7 @@ class TestLoop:
     def test_with_more_rows_nets_wait_for_epochs_and_may_train_longer(self, posed, n, looks, steps):
         """Three looks are 150 steps of 256 rows: four epochs of 9,600 rows, which are three fifths of 16,000."""
         p = posed(n=n)
-        schedule = _schedule(LearnOptions(), n, p.scheme)
+        schedule = _schedule(LearnOptions(), p.scheme)
         assert schedule.look_back == looks
         assert schedule.max_steps == steps
 
