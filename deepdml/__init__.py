@@ -1,6 +1,20 @@
 """Regression tables for deep nets: average coefficients with influence-function standard errors.
 
 Public names are imported when first used, so that importing deepdml does not import torch.
+
+Where what lives, in the order in which data flow; an import never points back, which pyproject.toml enforces:
+
+- design: formula and data to arrays;
+- families: outcome families, their losses and derivatives;
+- learn: arrays to theta, Lambda and psi, by cross-fitting; the only layer that imports torch;
+- inference: psi to covariances;
+- estimands: what is averaged over rows, and psi of it;
+- results: the table of a fit, and all that can be asked of it without training again;
+- model: DeepDML and fit, which join these; options checks what they are given;
+- replication (packages), from_arrays, gallery, demo and the command, cli, with files: what is built on fits.
+
+Beside these stand embed (texts and images to covariates), leakage (covariates that reveal the treatment), simulate
+(designs with known truth), and, under all, errors and terminal.
 """
 
 from __future__ import annotations

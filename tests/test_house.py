@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -69,6 +70,14 @@ def test_loading_a_saved_fit_leaves_torch_alone(tmp_path: Path) -> None:
     deepdml.fit("y ~ t | x_*", data, learner="net", seed=1, progress=False).save(path)
     code = f"import sys, deepdml; deepdml.load({str(path)!r}).summary().as_text(); print('torch' in sys.modules)"
     assert in_new_process(code) == "False"
+
+
+@pytest.mark.parametrize("folder", ["", "design", "learn", "results"])
+def test_the_docstring_of_a_large_folder_says_where_what_lives(folder: str) -> None:
+    place = ROOT / "deepdml" / folder
+    modules = {path.stem for path in place.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    words = set(re.findall(r"\w+", ast.get_docstring(ast.parse((place / "__init__.py").read_text())) or ""))
+    assert modules - {"__init__"} - words == set()
 
 
 def test_every_public_name_resolves_and_is_documented() -> None:
