@@ -138,8 +138,8 @@ def rerun_script(
 
 
 def _wait(process: subprocess.Popen[str], script: str, recorded: float, show: bool) -> str:
-    """Return what a process wrote to standard error; meanwhile a bar shows the time, against the recorded seconds."""
-    layout = "{desc} |{bar}| {elapsed}, recorded {total:.0f} s"
+    """Return what a process wrote to standard error; meanwhile a bar shows the time, against any recorded seconds."""
+    layout = "{desc} |{bar}| {elapsed}" + (", recorded {total:.0f} s" if recorded else "")
     with tqdm(total=max(recorded, 1.0), disable=not show, bar_format=layout, leave=False) as bar:
         bar.set_description_str(f"{script} trains again")
         start = time.monotonic()
