@@ -124,7 +124,12 @@ class Estimand:
     """
 
     name: ClassVar[str]
-    """How a summary's head calls it, and its key in a saved file."""
+    """Its key in a saved file, and how tables call it."""
+
+    @property
+    def title(self) -> str:
+        """How tables call it: its name, where no option makes another quantity of it."""
+        return self.name
 
     @property
     def projects(self) -> bool:

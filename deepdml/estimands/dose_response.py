@@ -23,6 +23,9 @@ NODES = 12  # of Gauss-Legendre between two prices; exact for polynomials of deg
 class Curve(Averaged):
     """E[y(v)] at several values v of a variable."""
 
+    between: ClassVar[bool] = False
+    """Whether values between those of the data are needed, which categories do not have."""
+
     def doses(self) -> tuple[str, tuple[Any, ...]]:
         """Return the variable and its values."""
         raise NotImplementedError
@@ -30,6 +33,8 @@ class Curve(Averaged):
     def parts(self, sample: Sample) -> tuple[Terms, tuple[Field, ...]]:
         family = sample.family
         column, values = self.doses()
+        if self.between:
+            sample.treatments.check_number(column)
 
         def terms(theta: Float, *rows: Float) -> tuple[Float, Float]:
             pairs = [mean(family, row, theta) for row in rows]
@@ -103,6 +108,7 @@ class ConsumerWelfare(Curve):
     """
 
     name: ClassVar[str] = "consumer welfare"
+    between: ClassVar[bool] = True
 
     column: str
     new: float

@@ -184,9 +184,11 @@ class Interventions:
     def treated_level(self, law: TreatmentLaw | None, who: str, treated: bool) -> Field:
         """Return the structural row of the treated, or the untreated, of a treatment with two levels."""
         if not isinstance(law, DiscreteLaw) or len(law.levels) != 2:
+            levels = isinstance(law, DiscreteLaw) and self.variables
+            which = f"say which rows, subset=({self.variables[0]!r}, value), or " if levels else ""
             raise OptionError(
                 f"subset={who!r} needs a treatment with two levels, or a Contrast that says which level is meant; "
-                "give a condition on covariates or a mask instead."
+                f"{which}give a condition on covariates or a mask instead."
             )
         order = np.argsort(law.levels.sum(axis=1))
         return Field(law.levels[order[-1 if treated else 0]][None])

@@ -22,6 +22,14 @@ Method = Literal["dydx", "eyex", "dyex", "eydx"]
 At = Literal["overall", "mean", "median", "zero"]
 Piece = tuple[Terms, tuple[Field, ...]]
 
+TITLES = {
+    "dydx": "average marginal effect",
+    "eyex": "elasticity",
+    "dyex": "marginal effect (dyex)",
+    "eydx": "semi-elasticity (eydx)",
+}
+"""How tables call what each method gives; the rows have the names of variables whatever the method."""
+
 
 @register
 @dataclass(frozen=True)
@@ -88,6 +96,10 @@ class AverageMarginalEffect(Averaged):
         if self.columns is not None:
             columns = (self.columns,) if isinstance(self.columns, str) else tuple(self.columns)
             object.__setattr__(self, "columns", columns)
+
+    @property
+    def title(self) -> str:
+        return TITLES[self.method]
 
     def labels(self, sample: Sample, q: int) -> tuple[str, ...]:
         where = self._where() + self.suffix(sample)

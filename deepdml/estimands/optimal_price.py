@@ -44,6 +44,7 @@ class OptimalPrice(Curve):
     """
 
     name: ClassVar[str] = "optimal price"
+    between: ClassVar[bool] = True
 
     column: str
     low: float

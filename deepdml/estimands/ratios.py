@@ -65,7 +65,7 @@ class ExponentiatedCoefficient(OfCoefficients):
         if sample.family.link != self.link:
             raise OptionError(
                 f"coefficients of the family {sample.family.name!r} (link {sample.family.link}) are not the logs of "
-                f"{self.meaning.lower()}s, which need the link {self.link}. Use Contrast with kind='ratio' or "
+                f"{self.name}s, which need the link {self.link}. Use Contrast with kind='ratio' or "
                 "'odds ratio', which work through the mean."
             )
         return OfCoefficients.parts(self, sample)

@@ -37,13 +37,13 @@ class Stack(Estimand):
         found = []
         for part, names in zip(self.parts, labels, strict=True):
             for name in names:
-                label = name if twice[name] == 1 else f"{part.name}: {name}"
+                label = name if twice[name] == 1 else f"{part.title}: {name}"
                 seen[label] += 1
                 found.append(label if seen[label] == 1 else f"{label} ({seen[label]})")
         return tuple(found)
 
     def evaluate(self, sample: Sample) -> Evaluation:
-        names = ", ".join(dict.fromkeys(part.name for part in self.parts))
+        names = ", ".join(dict.fromkeys(part.title for part in self.parts))
         raise OptionError(
             f"a table of several estimands ({names}) has no one value for each row to sort or rank by; estimate the "
             "one you mean alone, one = res.estimate(...), and ask that table."

@@ -48,7 +48,7 @@ class Exhibit:
     def shown(self) -> str:
         """What the table reports, in words."""
         estimand = self.parts.estimand
-        what = f"{estimand.of} by {estimand.on}" if isinstance(estimand, Projection) else estimand.name
+        what = f"{estimand.of} by {estimand.on}" if isinstance(estimand, Projection) else estimand.title
         return f"{what}; {self.recipe.call['formula']}; {self.results.cov_type}"
 
 

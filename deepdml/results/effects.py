@@ -317,7 +317,7 @@ class Effects(Recorded):
         for part in parts:
             if not part.projects:
                 raise OptionError(
-                    f"the {part.name} is not a plain average over all rows, so that it cannot be averaged by group; "
+                    f"the {part.title} is not a plain average over all rows, so that it cannot be averaged by group; "
                     "start from the Results of coefficients, a difference or marginal effects."
                 )
         return projection.choose(self._estimates.labels, of, self._fit.auxiliary)

@@ -136,8 +136,8 @@ def conditional_effects(fit: Fit, estimand: Estimand, columns: UserColumns) -> F
     found = [estimand.evaluate(sample) for sample in samples(fit, columns)]
     if not all(evaluation.free for evaluation in found):
         raise OptionError(
-            f"rows cannot be sorted by the {estimand.name}, which varies with the treatment given the covariates; sort "
-            "by a coefficient or a Contrast."
+            f"rows cannot be sorted by the {estimand.title}, which varies with the treatment given the covariates; "
+            "sort by a coefficient or a Contrast."
         )
     return np.stack([evaluation.values for evaluation in found])
 
@@ -175,7 +175,7 @@ def influence_values(fit: Fit, estimand: Estimand, spec: CovarianceSpec, columns
     pieces, notes = [], []
     for sample, piece in zip(found, rows.repetitions, strict=True):
         psi = estimand.psi(sample, piece)
-        _refuse_unfinite(psi, rows, estimand.name)
+        _refuse_unfinite(psi, rows, estimand.title)
         means = weighted_mean(psi, rows.weights)
         combined = estimand.combine(means)
         notes += estimand.notes(means, partial(_matrix, fit, psi, spec))

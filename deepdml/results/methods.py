@@ -115,7 +115,7 @@ def _inference(fit: Fit, estimand: Estimand, estimates: Estimates, use_t: bool) 
     law = "of the t distribution" if use_t else "normal"
     how = _LAMBDA.get(fit.record.strategy, f"was obtained by the strategy {fit.record.strategy!r}")
     what = {AverageCoefficient.name: "average coefficients", Projection.name: "projections"}.get(
-        estimand.name, f"estimates ({estimand.name})"
+        estimand.name, f"estimates ({estimand.title})"
     )
     return (
         f"The {what} reported are means of the orthogonal influence values psi = H - G Lambda(x)^-1 score, with H the "

@@ -126,7 +126,7 @@ def page(res: Results, fit: Fit, estimand: Estimand, estimates: Estimates, title
         ("Software", _paragraph(f"This page was written with {', '.join(_versions())}.")),
     ]
     body = "\n".join(f"<section>\n<h2>{name}</h2>\n{content}\n</section>" for name, content in sections)
-    shown = html.escape(f"{fit.y_name}: {estimand.name}" if title is None else title)
+    shown = html.escape(f"{fit.y_name}: {estimand.title}" if title is None else title)
     return _PAGE.format(title=shown, style=_STYLE, formula=html.escape(fit.design.formula), body=body)
 
 

@@ -75,7 +75,7 @@ class Results(Figures, Inferences, MarginalEffects, ResultsWrapper):  # type: ig
 
     def __repr__(self) -> str:
         fit = self._fit
-        return f"<Results: {self._estimand.name}, {fit.design.formula!r}, family {fit.record.family}, {fit.n:,} rows>"
+        return f"<Results: {self._estimand.title}, {fit.design.formula!r}, family {fit.record.family}, {fit.n:,} rows>"
 
     # The table
 
@@ -171,7 +171,7 @@ class Results(Figures, Inferences, MarginalEffects, ResultsWrapper):  # type: ig
         _check_alpha(alpha)
         if xname is not None and len(xname) != len(self._estimates.labels):
             raise OptionError(f"xname is {xname!r}; it must be a list of {len(self._estimates.labels)} names.")
-        return summarize(self._results, self._fit, self._estimates, self._estimand.name, yname, xname, title, alpha)
+        return summarize(self._results, self._fit, self._estimates, self._estimand.title, yname, xname, title, alpha)
 
     # Tests
 

@@ -249,7 +249,7 @@ def _refuse_nonlinear(fit: Fit, estimand: Estimand) -> None:
         )
         if not linear:
             raise OptionError(
-                f"bounds for omitted confounders need an estimate that is linear in E[y | t, x]; the {part.name} of "
+                f"bounds for omitted confounders need an estimate that is linear in E[y | t, x]; the {part.title} of "
                 "this table is not, or is a projection. Use average coefficients, or a Contrast(kind='difference'), "
                 "with subset= for groups."
             )

@@ -203,6 +203,14 @@ class TestJointly:
         assert test.df_denom == 2
         assert joint._estimand.name == "several"
 
+    def test_tables_say_which_method_a_marginal_effect_has(self, known):
+        res = known("poisson", "continuous").results
+        asked = [dd.AverageMarginalEffect(method=method) for method in ("dydx", "eyex", "dyex", "eydx")]
+        titles = ["average marginal effect", "elasticity", "marginal effect (dyex)", "semi-elasticity (eydx)"]
+        assert list(res.estimate(asked).params.index) == [f"{title}: t" for title in titles]
+        for one, title in zip(asked, titles, strict=True):
+            assert f" {title} " in res.estimate(one).summary().as_text()
+
     def test_results_of_the_same_fit_join(self, known):
         draw = known("gaussian", "binary")
         res = draw.results

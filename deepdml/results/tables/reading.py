@@ -136,7 +136,7 @@ def _of_results(fit: Results) -> tuple[str, str, dict[str, object]]:
         "family": record.family,
         "learner": record.learner,
         "folds": _listed(dict.fromkeys(each.n_folds for each in records)),
-        "estimand": fit._estimand.name,
+        "estimand": fit._estimand.title,
     }
     if covariance.n_clusters:
         stats["clusters"] = " x ".join(f"{count:,}" for count in covariance.n_clusters)
