@@ -28,6 +28,13 @@ _ELSEWHERE = {
     **dict.fromkeys(("random_state", "random_seed"), "seed"),
     **dict.fromkeys(("cv", "folds"), "n_folds"),
     **dict.fromkeys(("verbose", "quiet"), "progress"),
+    "alpha": "an argument of conf_int and summary",
+    "lambda_method": "lambda_",
+    "is_randomized": "treatment=, the known propensities",
+    **dict.fromkeys(("target", "target_fn"), "an estimand of the Results, res.estimate(...)"),
+    **dict.fromkeys(("loss_fn", "theta_dim"), "family=dd.families.CustomLoss(loss, names=[...])"),
+    **dict.fromkeys(("patience", "early_stopping"), "decided by held-out loss; leave it out"),
+    "store_data": "always so; leave it out",
 }
 
 

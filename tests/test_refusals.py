@@ -222,6 +222,8 @@ def test_families(data, family, message):
         ({"context": "emb"}, r"context is a str; needed is a dict such as \{'emb': array\}"),
         ({"cluster": "firm"}, r"unknown option 'cluster'; here that is cov_type='cluster', cov_kwds=\{'groups'"),
         ({"random_state": 1}, r"unknown option 'random_state'; here that is seed"),
+        ({"is_randomized": True}, "here that is treatment=, the known propensities"),
+        ({"patience": 5}, "here that is decided by held-out loss; leave it out"),
         ({"n_jobs": 10**9}, r"n_jobs=1000000000 is more than 1,024 threads"),
         ({"device": None}, r"device=None is not the name of one, such as 'cpu'"),
         ({"augment": lambda x: x}, r"augment failed \(TypeError.*It is called as augment\(x, rng\)"),
