@@ -73,7 +73,7 @@ class OfLaw(Averaged):
 @register
 @dataclass(frozen=True)
 class TailProbability(OfLaw):
-    """E[P(y > cut | T, X)] at one or several cuts, in probability points.
+    """E[P(y > cut | T, X)] at one or several cuts, from 0 to 1.
 
     Parameters
     ----------
@@ -199,7 +199,7 @@ class ConditionalVariance(OfLaw):
 @register
 @dataclass(frozen=True)
 class ChoiceProbability(OfLaw):
-    """E[P(y = level | T, X)] of one or several levels, in probability points.
+    """E[P(y = level | T, X)] of one or several levels, from 0 to 1.
 
     Parameters
     ----------
