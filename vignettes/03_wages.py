@@ -110,8 +110,8 @@ print(res.test_heterogeneity(of="experience"))
 # %% [markdown]
 # Policy reading: a year on the job is worth three per cent on average, but next to nothing in the lowest fifth of
 # jobs and nearly twice the average in the highest. A programme that keeps people in work one year longer, at a cost
-# of three per cent of a year's wage, about breaks even on average; what it gains where the predicted return is above the
-# cost is the second line, judged on rows that the prediction never saw:
+# of three per cent of a year's wage, about breaks even on average; what it gains where the predicted return is above
+# the cost is the second line, judged on rows that the prediction never saw:
 
 # %%
 leading = " + ".join(f"emb_{j}" for j in range(8))

@@ -47,8 +47,9 @@ res = dd.fit(journal.formula, journal.data, journal.family, learner=LEARNER, see
 print(res.summary())
 
 # %% [markdown]
-# A coefficient in log points is a multiplier after exp(): citations are multiplied by so much. The interval is that
-# of the coefficient, transformed, so that it cannot go below zero. Beside it what a comparison of means would say.
+# A coefficient in log points is a multiplier after exp(): the geometric mean of what each paper's citations are
+# multiplied by. The interval is that of the coefficient, transformed, so that it cannot go below zero. Beside it what a
+# comparison of means would say.
 
 # %%
 low, high = np.exp(res.conf_int().loc["open_access"])

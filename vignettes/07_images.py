@@ -109,9 +109,9 @@ plt.close(figure)
 
 # %% [markdown]
 # Policy reading: the treatment pays where its effect is above what it costs. At a cost of 1.2 per unit giving it to all
-# loses, and a rule in four pixels avoids the loss, which is the last line. Whether the rule gains anything beside giving
-# it to nobody, its own line says, and here its interval holds zero. Gains per image, judged on images that were not used
-# to decide:
+# loses, and a rule in four pixels avoids the loss, which is the last line. Whether the rule gains anything beside
+# giving it to nobody, its own line says, and here its interval holds zero. Gains per image, judged on images that were
+# not used to decide:
 
 # %%
 policy = res.policy(cost=1.2, of="t", on="pixel_20 + pixel_28 + pixel_36 + pixel_43")

@@ -122,8 +122,20 @@ class Averaged(Estimand):
             stored = {**stored, "subset": Overlap(*subset["overlap"])}
         return super().build(stored)
 
+    @property
+    def neutral(self) -> float:
+        """What says "no effect": 1 of a ratio, 0 of all else."""
+        return 0.0
+
     def remarks(self, sample: Sample) -> list[str]:
-        return [self.subset.remark(sample.data.arms())] if isinstance(self.subset, Overlap) else []
+        found = [self.subset.remark(sample.data.arms())] if isinstance(self.subset, Overlap) else []
+        if self.neutral:
+            label = self.labels(sample, 1)[0]
+            found.append(
+                f"A ratio of {self.neutral:g} is no effect; z, P>|z| and stars are of a ratio of 0. For "
+                f"{self.neutral:g} look at the interval, or ask t_test({f'{label} = {self.neutral:g}'!r})."
+            )
+        return found
 
 
 def _refuse_single_arms(chosen: Float, t: Float, law: DiscreteLaw, what: str) -> None:

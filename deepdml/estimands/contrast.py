@@ -86,6 +86,10 @@ class Contrast(Averaged):
     def linear(self) -> bool:
         return self.kind == "difference"
 
+    @property
+    def neutral(self) -> float:
+        return 1.0 if self.kind in ("ratio", "odds ratio") else 0.0
+
     def transform(self, means: Float) -> tuple[Float, Float] | None:
         if self.kind == "difference":
             return None

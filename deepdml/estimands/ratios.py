@@ -70,6 +70,10 @@ class ExponentiatedCoefficient(OfCoefficients):
             )
         return OfCoefficients.parts(self, sample)
 
+    @property
+    def neutral(self) -> float:
+        return 1.0
+
     def transform(self, means: Float) -> tuple[Float, Float]:
         ratio = np.exp(means)
         return ratio, np.diag(ratio)

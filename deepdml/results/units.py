@@ -9,12 +9,11 @@ from deepdml.estimands import (
     DoseResponse,
     Elasticity,
     Estimand,
-    IncidenceRateRatio,
-    OddsRatio,
     OptimalPrice,
     Profit,
     Projection,
 )
+from deepdml.estimands.averages import Averaged
 from deepdml.results.fit import Fit
 
 _COEFFICIENT = {"identity": "units of {y}", "logit": "log-odds of {y}", "log": "log of the mean of {y}"}
@@ -55,5 +54,4 @@ def null_value(estimand: Estimand) -> float | None:
     """Return the value that says "no effect": 1 of ratios, 0 of differences, none of levels such as mean outcomes."""
     if isinstance(estimand, DoseResponse | Profit | OptimalPrice):
         return None
-    ratio = isinstance(estimand, Contrast) and estimand.kind in ("ratio", "odds ratio")
-    return 1.0 if ratio or isinstance(estimand, IncidenceRateRatio | OddsRatio) else 0.0
+    return estimand.neutral if isinstance(estimand, Averaged) else 0.0

@@ -203,6 +203,16 @@ class TestJointly:
         assert test.df_denom == 2
         assert joint._estimand.name == "several"
 
+    @pytest.mark.parametrize("asked", [dd.OddsRatio("t"), dd.Contrast("t", 1, 0, kind="odds ratio")], ids=str)
+    def test_tables_say_that_a_ratio_of_one_is_no_effect(self, known, asked):
+        ratio = known("logit", "binary").results.estimate(asked)
+        (remark,) = [note for note in dd.etable(ratio).notes if "A ratio of 1 is no effect" in note]
+        test = ratio.t_test(remark.split("t_test('")[1].split("')")[0])
+        np.testing.assert_allclose(test.tvalue.item(), ((ratio.params - 1) / ratio.bse).item(), **EXACT)
+        assert "A ratio of 1 is no effect" in ratio.summary().as_text()
+        plain = known("logit", "binary").results.estimate(dd.Contrast("t", 1, 0, kind="log ratio"))
+        assert not any("no effect" in note for note in dd.etable(plain).notes)
+
     def test_tables_say_which_method_a_marginal_effect_has(self, known):
         res = known("poisson", "continuous").results
         asked = [dd.AverageMarginalEffect(method=method) for method in ("dydx", "eyex", "dyex", "eydx")]

@@ -254,6 +254,7 @@ def _notes(grid: Mapping[str, Sequence[Column | None]], numbers: Numbers) -> lis
     notes += [sentence for sentence in sentences if sentence and len(sentences) == 1]
     legend = [f"{'*' * (count + 1)} p < {level:g}" for count, level in enumerate(numbers.stars)]
     notes += [", ".join(legend) + "."] if legend else []
+    notes += dict.fromkeys(remark for fit in fits for remark in fit.remarks)
     for method in dict.fromkeys(fit.method for fit in fits if fit.method):
         where = [j + 1 for j, column in enumerate(columns) if any(fit and fit.method == method for fit in column)]
         everywhere = all(fit.method == method for fit in fits)

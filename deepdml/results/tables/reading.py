@@ -49,6 +49,8 @@ class Column:
         Statistics of the fit by the names of `STATISTICS` in etable.py; only those it has.
     method, se : str
         Sentences for the notes, about the estimator and its standard errors; "" where the fit has none.
+    remarks : tuple of str
+        Sentences on what the estimates are averaged over, and on how they are read.
     fit : object
         The fit itself, for the user's own statistics and for intervals.
     """
@@ -63,6 +65,7 @@ class Column:
     fit: Any
     method: str = ""
     se: str = ""
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         lengths = {len(self.names)} | {len(getattr(self, name)) for name in ("params", "bse", "tvalues", "pvalues")}
@@ -120,7 +123,8 @@ def _by_attributes(fit: Any) -> Column:
         "clusters": getattr(fit, "n_groups", None),
     }
     stats = {key: value for key, value in candidates.items() if value is not None} | own
-    return Column(tuple(map(str, names)), b, se, t, p, _outcome(fit.model), stats, fit, method, sentence)
+    remarks = fit._estimates.remarks if isinstance(fit, Results) else ()
+    return Column(tuple(map(str, names)), b, se, t, p, _outcome(fit.model), stats, fit, method, sentence, remarks)
 
 
 def _of_results(fit: Results) -> tuple[str, str, dict[str, object]]:
