@@ -30,6 +30,11 @@ def _named(groups: Any) -> pd.Categorical:
     return groups.rename_categories([str(c) for c in groups.categories])
 
 
+OUTSIDE = (
+    "An expression needs a value in every row: cut points of cut() reach from -np.inf to np.inf, and "
+    "qcut() is of a column that varies."
+)
+
 FUNCTIONS = {"qcut": qcut, "cut": cut}
 
 
@@ -66,14 +71,14 @@ def regressors(
     labels = source.labels[rows]
     flags = {name: source.column(name).missing[rows] for name in columns} | dict(encoded.missing)
     for name, missing in flags.items():
-        refuse_missing(repr(name), missing, labels)
+        refuse_missing(repr(name), missing, labels, "" if name in columns else OUTSIDE)
     return encoded, tuple(columns)
 
 
-def refuse_missing(what: str, missing: NDArray[np.bool_], labels: NDArray[Any]) -> None:
-    """Raise DataError naming the rows (n,) of the fit where something is missing."""
+def refuse_missing(what: str, missing: NDArray[np.bool_], labels: NDArray[Any], remedy: str = "") -> None:
+    """Raise DataError naming the rows (n,) of the fit where something is missing, and what to do."""
     if missing.any():
         raise DataError(
             f"{what} is missing or infinite in {int(missing.sum()):,} row(s) of the fit: "
-            f"{list_rows(list(labels[missing]))}. Fill them in, and pass the frame as data=."
+            f"{list_rows(list(labels[missing]))}. {remedy or 'Fill them in, and pass the frame as data=.'}"
         )

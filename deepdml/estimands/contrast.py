@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepdml.errors import OptionError, unknown_option
+from deepdml.estimands.arguments import refuse_same
 from deepdml.estimands.averages import Averaged
 from deepdml.estimands.base import Sample, register
 from deepdml.estimands.fields import Field, Terms
@@ -60,6 +61,7 @@ class Contrast(Averaged):
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
             raise unknown_option("kind", self.kind, get_args(Kind))
+        refuse_same(f"Contrast({self.column!r}, new, old)", self.new, self.old)
 
     def labels(self, sample: Sample, q: int) -> tuple[str, ...]:
         compared = "" if self.kind == "difference" else f" ({self.kind})"

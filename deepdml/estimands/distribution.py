@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from deepdml.errors import OptionError
+from deepdml.errors import OptionError, refuse_no_number
+from deepdml.estimands.arguments import refuse_same, several
 from deepdml.estimands.averages import Averaged
 from deepdml.estimands.base import Evaluation, Sample, register
 from deepdml.estimands.contrast import places
@@ -21,6 +22,8 @@ from deepdml.families import Family
 
 Float = NDArray[np.float64]
 Function = Callable[[Float], Float]
+
+SHARES = "a number between 0 and 1, such as 0.5 for the median, or a list of them"
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class OfLaw(Averaged):
             raise OptionError(f"column={self.column!r}, value={self.value!r}; give both or neither.")
         if self.column is None and self.against is not None:
             raise OptionError(f"against={self.against!r} needs the variable and its other value, column= and value=.")
+        if self.against is not None:
+            refuse_same(f"the {self.name} of column={self.column!r}", self.value, self.against)
 
     def functions(self, family: Family) -> list[tuple[Function, Function | None]]:
         """Return the functions of eta, each with its derivative, or None for differences."""
@@ -97,17 +102,15 @@ class TailProbability(OfLaw):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        cuts = (self.cuts,) if np.ndim(self.cuts) == 0 else tuple(np.asarray(self.cuts, dtype=object).tolist())
-        if not cuts:
-            raise OptionError(
-                "cuts is empty; give the value, or values, above which the outcome's probability is taken."
-            )
-        object.__setattr__(self, "cuts", cuts)
+        needed = "the value above which the outcome's probability is taken, or a list of such values"
+        object.__setattr__(self, "cuts", several("cuts", self.cuts, needed))
 
     def labels(self, sample: Sample, q: int) -> tuple[str, ...]:
         return tuple(f"P(y > {cut}{self.where()}){self.suffix(sample)}" for cut in self.cuts)
 
     def functions(self, family: Family) -> list[tuple[Function, Function | None]]:
+        for cut in () if family.categorical else self.cuts:
+            refuse_no_number("a value of cuts", cut, "one number, in units of the outcome")
         return [(partial(family.tail, cut), None) for cut in self.cuts]
 
 
@@ -149,12 +152,12 @@ class ConditionalQuantile(OfLaw):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        shares = tuple(np.atleast_1d(np.asarray(self.shares, np.float64)).tolist())
-        if not shares or not all(0 < share < 1 for share in shares):
-            raise OptionError(
-                f"shares={self.shares!r}; give one or several between 0 and 1, such as 0.5 for the median."
-            )
-        object.__setattr__(self, "shares", shares)
+        shares = several("shares", self.shares, SHARES)
+        for share in shares:
+            refuse_no_number("a value of shares", share, SHARES)
+        if not all(0 < share < 1 for share in shares):
+            raise OptionError(f"shares={self.shares!r}; needed is {SHARES}.")
+        object.__setattr__(self, "shares", tuple(float(share) for share in shares))
 
     def labels(self, sample: Sample, q: int) -> tuple[str, ...]:
         return tuple(f"Q{share:g}(y | t, x{self.where()}){self.suffix(sample)}" for share in self.shares)
@@ -219,8 +222,8 @@ class ChoiceProbability(OfLaw):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.levels is not None:
-            levels = (self.levels,) if isinstance(self.levels, str) or np.ndim(self.levels) == 0 else tuple(self.levels)
-            object.__setattr__(self, "levels", levels)
+            needed = "a level of the outcome, a list of them, or None for all"
+            object.__setattr__(self, "levels", several("levels", self.levels, needed))
 
     def _levels(self, family: Family) -> tuple[Any, ...]:
         return tuple(family.outcomes() if self.levels is None else self.levels)

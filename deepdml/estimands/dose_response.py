@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepdml.errors import OptionError, refuse_no_number
+from deepdml.estimands.arguments import refuse_same, several
 from deepdml.estimands.averages import Averaged
 from deepdml.estimands.base import Sample, register
 from deepdml.estimands.contrast import places
 from deepdml.estimands.fields import Field, Terms
 from deepdml.estimands.response import mean
+from deepdml.learn.influence import DiscreteLaw
 
 Float = NDArray[np.float64]
 
@@ -41,6 +43,18 @@ class Curve(Averaged):
             return np.stack([value for value, _ in pairs], axis=-1), np.stack([slope for _, slope in pairs], axis=-2)
 
         return terms, places(sample, column, values)
+
+
+def refuse_few_prices(sample: Sample, column: str) -> None:
+    """Raise OptionError for a price that is no number, or has two values, between which demand is unknown."""
+    sample.treatments.check_number(column)
+    if isinstance(sample.law, DiscreteLaw):
+        seen = np.unique(sample.treatments.value(column, sample.law).own)
+        if len(seen) < 3:
+            raise OptionError(
+                f"{column!r} has no values but {seen[0]:g} and {seen[-1]:g}, and what demand is between them nothing "
+                f"tells; use Contrast({column!r}, {seen[-1]:g}, {seen[0]:g}), or Profit at the two."
+            )
 
 
 @register
@@ -74,7 +88,7 @@ class DoseResponse(Curve):
         values = self.values.tolist() if isinstance(self.values, np.ndarray) else self.values
         if isinstance(values, str) or not hasattr(values, "__len__") or not len(values):
             raise OptionError(f"values={self.values!r}; needed is a list of values of {self.column!r}.")
-        object.__setattr__(self, "values", tuple(values))
+        object.__setattr__(self, "values", several("values", values, f"a list of values of {self.column!r}"))
 
     def labels(self, sample: Sample, q: int) -> tuple[str, ...]:
         return tuple(
@@ -117,9 +131,14 @@ class ConsumerWelfare(Curve):
     def __post_init__(self) -> None:
         for side in ("new", "old"):
             refuse_no_number(side, getattr(self, side), "one number, a price")
+        refuse_same(f"ConsumerWelfare({self.column!r}, new, old)", self.new, self.old)
 
     def labels(self, sample: Sample, q: int) -> tuple[str, ...]:
         return (f"welfare, {self.column}: {self.old:g} to {self.new:g}{self.suffix(sample)}",)
+
+    def parts(self, sample: Sample) -> tuple[Terms, tuple[Field, ...]]:
+        refuse_few_prices(sample, self.column)
+        return super().parts(sample)
 
     def doses(self) -> tuple[str, tuple[Any, ...]]:
         nodes = np.polynomial.legendre.leggauss(NODES)[0]
@@ -154,10 +173,11 @@ class Profit(Curve):
     cost: float = 0.0
 
     def __post_init__(self) -> None:
-        for value in np.ravel(np.asarray(self.values, dtype=object)):
+        values = several("values", self.values, f"a list of values of {self.column!r}")
+        for value in values:
             refuse_no_number("a price of values", value, "one number")
         refuse_no_number("cost", self.cost, "one number, in units of the price")
-        object.__setattr__(self, "values", tuple(np.ravel(np.asarray(self.values, np.float64)).tolist()))
+        object.__setattr__(self, "values", tuple(float(value) for value in values))
 
     def labels(self, sample: Sample, q: int) -> tuple[str, ...]:
         return tuple(f"profit, {self.column} = {v:g}{self.suffix(sample)}" for v in self.values)

@@ -92,7 +92,8 @@ class Interventions:
         Raises
         ------
         OptionError
-            For an unknown column, or a level that the data do not have.
+            For an unknown column, a level that the data do not have, or where the formula has no value, such as a
+            spline beyond the data.
 
         Warns
         -----
@@ -136,12 +137,7 @@ class Interventions:
         OptionError
             Where the formula has no value there, such as the log of zero.
         """
-        try:
-            own = self._once(("row",), lambda: self._encode(self._columns()))
-        except DataError as error:
-            listed = ", ".join(f"{name} = {value}" for name, value in self._held.items())
-            raise OptionError(f"the formula left of the bar has no value at {listed}: {error}") from error
-        return self._field(own, law)
+        return self._field(self._once(("row",), lambda: self._encode_at(self._columns(), self._held)), law)
 
     def middle(self, column: str, how: str) -> float:
         """Return the weighted "mean" or "median" of a number left of the bar."""
@@ -203,6 +199,13 @@ class Interventions:
     def _encode(self, columns: Mapping[str, Any]) -> Float:
         return self._design.encode_treatments(dict(columns), context=self._context)
 
+    def _encode_at(self, columns: Raw, place: Mapping[str, Any]) -> Float:
+        try:
+            return self._encode(columns)
+        except DataError as error:
+            listed = ", ".join(f"{name} = {value}" for name, value in place.items())
+            raise OptionError(f"the formula left of the bar has no value at {listed}: {error}") from error
+
     def _columns(self) -> Raw:
         """Return the variables, held ones at their values: n of each, or one where all are held."""
         if not self._held:
@@ -214,8 +217,10 @@ class Interventions:
 
     def _placed(self, column: str, value: object) -> Float:
         if self._held.keys() | {column} >= set(self.variables):
-            return self._encode({name: pd.Series([v]) for name, v in {**self._held, column: value}.items()})
-        return self._encode({**self._columns(), column: pd.Series([value] * len(self._t))})
+            columns = {name: pd.Series([v]) for name, v in {**self._held, column: value}.items()}
+        else:
+            columns = {**self._columns(), column: pd.Series([value] * len(self._t))}
+        return self._encode_at(columns, {column: value})
 
     def _derivative(self, column: str) -> Float:
         """Return dt/dv (n, d), or (1, d) where it is the same for all rows."""

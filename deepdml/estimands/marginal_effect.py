@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, get_args
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepdml.errors import OptionError, unknown_option
+from deepdml.estimands.arguments import names
 from deepdml.estimands.averages import Averaged
 from deepdml.estimands.base import Sample, register
 from deepdml.estimands.fields import Field, Terms
@@ -88,14 +89,19 @@ class AverageMarginalEffect(Averaged):
         if self.at not in get_args(At):
             raise unknown_option("at", self.at, get_args(At))
         if self.atexog is not None:
+            # a file holds pairs in the place of a dict
             items = self.atexog.items() if isinstance(self.atexog, Mapping) else self.atexog
-            values = tuple((name, value) for name, value in items)
-            if not all(isinstance(name, str) for name, _ in values):
+            values = tuple(items) if isinstance(items, Iterable) else (items,)
+            if not all(isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str) for item in values):
                 raise OptionError(f"atexog={self.atexog!r}; give values by the names of variables, {{'price': 2}}.")
             object.__setattr__(self, "atexog", values)
+        if not isinstance(self.dummy, bool | np.bool_):
+            raise OptionError(
+                f"dummy={self.dummy!r}; True takes the change from 0 to 1 of such variables, False does not."
+            )
         if self.columns is not None:
-            columns = (self.columns,) if isinstance(self.columns, str) else tuple(self.columns)
-            object.__setattr__(self, "columns", columns)
+            needed = "a variable left of the bar, a list of them, or None for all"
+            object.__setattr__(self, "columns", names("columns", self.columns, needed))
 
     @property
     def title(self) -> str:

@@ -10,12 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepdml.errors import OptionError, near_names
+from deepdml.estimands.arguments import names
 from deepdml.estimands.averages import Averaged
 from deepdml.estimands.base import Sample, register
 from deepdml.estimands.fields import Field, Terms
 from deepdml.inference.ratio import fieller
 
 Float = NDArray[np.float64]
+
+COLUMNS = "the name of a coefficient, as the table has it, or a list of them"
 
 
 class OfCoefficients(Averaged):
@@ -26,6 +29,13 @@ class OfCoefficients(Averaged):
         raise NotImplementedError
 
     def parts(self, sample: Sample) -> tuple[Terms, tuple[Field, ...]]:
+        auxiliary = sample.family.auxiliary
+        for name in self.chosen():
+            if name in auxiliary:
+                raise OptionError(
+                    f"{name!r} is a parameter of the outcome's law, not a coefficient of a column left of the bar; for "
+                    "its exponential use a function, estimate(lambda x, t, theta: theta[..., -1].exp())."
+                )
         positions = [_position(name, sample.names) for name in self.chosen()]
         rows = np.eye(sample.theta.shape[1])[positions]
 
@@ -52,8 +62,7 @@ class ExponentiatedCoefficient(OfCoefficients):
     columns: Any
 
     def __post_init__(self) -> None:
-        columns = (self.columns,) if isinstance(self.columns, str) else tuple(self.columns)
-        object.__setattr__(self, "columns", columns)
+        object.__setattr__(self, "columns", names("columns", self.columns, COLUMNS))
 
     def chosen(self) -> tuple[str, ...]:
         return tuple(self.columns)
@@ -65,8 +74,8 @@ class ExponentiatedCoefficient(OfCoefficients):
         if sample.family.link != self.link:
             raise OptionError(
                 f"coefficients of the family {sample.family.name!r} (link {sample.family.link}) are not the logs of "
-                f"{self.name}s, which need the link {self.link}. Use Contrast with kind='ratio' or "
-                "'odds ratio', which work through the mean."
+                f"{self.name}s, which need the link {self.link}. Where the outcome has a mean, use Contrast with "
+                "kind='ratio' or 'odds ratio'; where it is a level, ChoiceProbability."
             )
         return OfCoefficients.parts(self, sample)
 
@@ -154,7 +163,7 @@ class WillingnessToPay(OfCoefficients):
     price: str
 
     def __post_init__(self) -> None:
-        attributes = (self.attributes,) if isinstance(self.attributes, str) else tuple(self.attributes)
+        attributes = names("attributes", self.attributes, COLUMNS)
         object.__setattr__(self, "attributes", attributes)
         if self.price in attributes:
             raise OptionError(f"{self.price!r} is both the price and an attribute.")

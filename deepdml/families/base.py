@@ -34,6 +34,8 @@ class Family:
     """Whether the outcome is one of a few levels, coded 0, 1, ..., and not a number."""
     constant_hessian: ClassVar[bool] = False
     """Whether the hessian with respect to eta is free of eta, so that Lambda needs moments of t only."""
+    auxiliary: tuple[str, ...] = ()
+    """Names of the entries of theta after the coefficients."""
     canonical: ClassVar[bool] = False
     """Whether the second derivative of the loss in eta is free of y, so that along eta its mean changes as it does."""
 

@@ -20,8 +20,6 @@ class MultiIndex(Family):
     closed form of the rest. Scores have the shape of eta, hessians a matrix (r, r) in the place of its last axis.
     """
 
-    auxiliary: tuple[str, ...] = ()
-    """Names of the entries of theta after the coefficients."""
     location_scale: ClassVar[bool] = False
     """Whether the outcome minus its location, over a scale, has a law of its own: nets then see it standardized.
 

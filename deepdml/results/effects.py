@@ -124,7 +124,8 @@ class Effects(Recorded):
         OptionError
             For a treatment without levels.
         """
-        if isinstance(rules, Overlap | str) or not all(isinstance(rule, Overlap) for rule in rules):
+        listed = isinstance(rules, list | tuple)
+        if not listed or not rules or not all(isinstance(rule, Overlap) for rule in rules):
             raise OptionError(f"rules={rules!r}; needed is a list of dd.Overlap, [dd.Overlap('optimal')].")
         return trimming_table(arms_of(self._fit), rules)
 
@@ -175,7 +176,8 @@ class Effects(Recorded):
         heterogeneous treatment effects in randomized experiments" (Econometrica 2025), theorem 3.1.
         """
         j, effects = self._effects(of, data)
-        z = projection.prediction_regressors(effects, self._fit.need_rows("calibration()").weights)
+        rows = self._fit.need_rows("calibration()")
+        z = projection.prediction_regressors(effects, rows.folds, rows.weights)
         return self._projected(z, ("mean", "prediction"), j, "its prediction")
 
     def test_heterogeneity(
@@ -253,10 +255,13 @@ class Effects(Recorded):
         top = np.asarray(shares)
         if top.dtype.kind not in "iuf" or top.ndim != 1 or not top.size or not ((top > 0) & (top < 1)).all():
             raise OptionError(f"shares={shares!r}; a list of numbers is needed, each between 0 and 1.")
+        labels = tuple(f"top {u:.4g}" for u in top)
+        if len(set(labels)) < len(labels):
+            raise OptionError(f"shares={shares!r} has a number twice, up to four digits; give each once.")
         j, rank = self._ranks(of, data)
         psi = ranking.rank_curve(self._psi[:, :, j], rank, top, self._fit.need_rows("a curve").weights)
         psi = np.concatenate([psi, psi.mean(axis=2, keepdims=True)], axis=2)
-        return self._from_psi(psi, (*(f"top {u:.4g}" for u in top), "area"), j, "rank curve")
+        return self._from_psi(psi, (*labels, "area"), j, "rank curve")
 
     def policy(self, cost: float = 0.0, of: str | None = None, *, on: str | None = None, data: object = None) -> Policy:
         """Return who to treat so as to gain most: a tree of depth two, its rules, and the value of policies.
@@ -330,7 +335,7 @@ class Effects(Recorded):
     def _ranks(self, of: str | None, data: object) -> tuple[int, Float]:
         j, effects = self._effects(of, data)
         rows = self._fit.need_rows("sorting")
-        projection.prediction_regressors(effects, rows.weights)  # refuses effects that are all the same
+        projection.refuse_constant(effects, rows.folds)
         return j, ranking.ranks(effects, rows.folds, rows.weights)
 
     def _projected(self, z: Float, names: tuple[str, ...], j: int, on: str) -> Results:

@@ -157,7 +157,7 @@ def group_regressors(columns: UserColumns, by: object) -> tuple[Float, tuple[str
 
 def _given_groups(columns: UserColumns, by: object) -> tuple[str, Float, list[str]]:
     """Return name, indicators and levels of groups given as one label per row."""
-    if not isinstance(by, pd.Series | np.ndarray | list | tuple | pd.Categorical | pd.Index):
+    if not isinstance(by, pd.Series | np.ndarray | list | tuple | pd.Index | pd.api.extensions.ExtensionArray):
         raise OptionError(
             f"groups are a column, an expression such as 'qcut(age, 4)', or one label per row; got {type(by).__name__}."
         )
@@ -173,18 +173,22 @@ def _given_groups(columns: UserColumns, by: object) -> tuple[str, Float, list[st
     return str(getattr(by, "name", None) or "group"), indicators, [f"[{level}]" for level in found]
 
 
-def prediction_regressors(effects: Float, weights: Float | None) -> Float:
-    """Return an intercept and the centered cross-fitted effect as regressors, (n_rep, n, 2).
-
-    Raises
-    ------
-    OptionError
-        Where the cross-fitted effect is the same at all rows of a repetition.
-    """
+def prediction_regressors(effects: Float, folds: NDArray[np.intp], weights: Float | None) -> Float:
+    """Return an intercept and the centered cross-fitted effect as regressors, (n_rep, n, 2)."""
+    refuse_constant(effects, folds)
     centered = effects - np.stack([np.average(values, weights=weights) for values in effects])[:, None]
-    if (np.ptp(effects, axis=1) <= 1e-9 * (1 + np.abs(effects).max())).any():
-        raise OptionError(
-            "the cross-fitted effect is the same at every row: the model has no covariates, or found nothing in them. "
-            "Name covariates instead, test_heterogeneity('age + C(region)')."
-        )
     return np.stack([np.ones_like(centered), centered], axis=-1)
+
+
+def refuse_constant(effects: Float, folds: NDArray[np.intp]) -> None:
+    """Raise OptionError where the cross-fitted effects of a repetition (n_rep, n) don't differ within any fold.
+
+    Between folds they differ in any case: each is estimated from the other ones.
+    """
+    least = 1e-9 * (1 + np.abs(effects).max())  # rounding
+    for values, fold in zip(effects, folds, strict=True):
+        if all(np.ptp(values[fold == k]) <= least for k in np.unique(fold)):
+            raise OptionError(
+                "the cross-fitted effect is the same at every row of a fold: the model has no covariates, or found "
+                "nothing in them. Name covariates instead, test_heterogeneity('age + C(region)')."
+            )

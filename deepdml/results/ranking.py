@@ -9,10 +9,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from deepdml.errors import OptionError
+from deepdml.errors import OptionError, refuse_no_number
 
 Float = NDArray[np.float64]
 
+SHARE = "a number above 0 and at most 0.5, the part of the rows in either group"
 WINDOW = 0.05  # share of rows on either side of a cut from which the effect at the cut is averaged
 
 
@@ -51,9 +52,13 @@ def quantile_groups(rank: Float, n_groups: int) -> tuple[Float, tuple[str, ...]]
 
 def ends(rank: Float, share: float) -> tuple[Float, Float]:
     """Return the indicators (n_rep, n) of the most and the least affected share of rows."""
+    refuse_no_number("share", share, SHARE)
     if not 0 < share <= 0.5:
-        raise OptionError(f"share is {share!r}; it must be above 0 and at most 0.5.")
-    return (rank > 1 - share).astype(np.float64), (rank < share).astype(np.float64)
+        raise OptionError(f"share is {share!r}; it must be {SHARE}.")
+    most, least = rank > 1 - share, rank < share
+    if not (most.any(axis=1) & least.any(axis=1)).all():
+        raise OptionError(f"share is {share!r}, so that no row is left in one of the groups; take a larger one.")
+    return most.astype(np.float64), least.astype(np.float64)
 
 
 def compare_ends(values: Float, rank: Float, share: float, weights: Float | None) -> Float:
@@ -88,6 +93,8 @@ def rank_curve(psi: Float, rank: Float, shares: Float, weights: Float | None) ->
     columns = []
     for u in shares:
         top = (rank > 1 - u).astype(np.float64)
+        if not top.any(axis=1).all():
+            raise OptionError(f"shares has {u:g}, and no row is among the top {u:.4%}; take a larger one.")
         near = (np.abs(rank - (1 - u)) < WINDOW).astype(np.float64)
         at_cut = _mean(psi * near, weights) / np.maximum(_mean(near, weights), 1e-12)
         value = _mean(top * psi, weights) / u - _mean(psi, weights)

@@ -222,11 +222,92 @@ def test_between_the_values_of_a_dose_the_formula_speaks() -> None:
         (lambda: dd.Profit("t", [1, "b"]), "a price of values is 'b'; it must be one number"),
         (lambda: dd.ConsumerWelfare("t", "a", 0), "new is 'a'; it must be one number"),
         (lambda: dd.Overlap("fixed", "a"), "cut is 'a'; it must be one number of at least 0 and below .5"),
+        (lambda: dd.ConditionalQuantile("a"), "a value of shares is 'a'; it must be a number between 0 and 1"),
     ],
 )
 def test_numbers_of_estimands(make, message):
     with pytest.raises(OptionError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: dd.Contrast("t", 1, 1.0), "compares 1 with itself"),
+        (lambda: dd.Contrast("arm", "a", "a", "ratio"), "compares 'a' with itself"),
+        (
+            lambda: dd.TailProbability(0, column="t", value=1, against=True),
+            "tail probability .* compares 1 with itself",
+        ),
+        (lambda: dd.ConsumerWelfare("price", 2, 2), "compares 2 with itself"),
+        (lambda: dd.DoseResponse("t", np.array([1, 2, 1])), "values gives 1 twice"),
+        (lambda: dd.Profit("t", [1, 1.0]), "values gives 1.0 twice"),
+        (lambda: dd.TailProbability([0, 0]), "cuts gives 0 twice"),
+        (lambda: dd.ConditionalQuantile([0.5, 0.5]), "shares gives 0.5 twice"),
+        (lambda: dd.ChoiceProbability(["a", "a"]), "levels gives 'a' twice"),
+        (lambda: dd.IncidenceRateRatio(["t", "t"]), "columns gives 't' twice"),
+        (lambda: dd.WillingnessToPay(["a", "a"], "price"), "attributes gives 'a' twice"),
+        (lambda: dd.AverageMarginalEffect(["t", "t"]), "columns gives 't' twice"),
+    ],
+)
+def test_what_says_the_same_twice(make, message):
+    with pytest.raises(OptionError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: dd.AverageMarginalEffect([]), r"columns=\[\]; needed is a variable left of the bar"),
+        (lambda: dd.Elasticity(3), "columns=3; needed is a variable left of the bar"),
+        (lambda: dd.AverageMarginalEffect(dummy="yes"), "dummy='yes'; it is True"),
+        (lambda: dd.AverageMarginalEffect(atexog=[1, 2]), r"atexog=\[1, 2\]; give values by the names"),
+        (lambda: dd.AverageMarginalEffect(atexog=3), "atexog=3; give values by the names"),
+        (lambda: dd.OddsRatio(None), "columns=None; needed is the name of a coefficient"),
+        (lambda: dd.IncidenceRateRatio([]), r"columns=\[\]; needed is the name of a coefficient"),
+        (lambda: dd.WillingnessToPay(3, "price"), "attributes=3; needed is the name of a coefficient"),
+        (lambda: dd.Profit("t", []), r"values=\[\]; needed is a list of values of 't'"),
+        (lambda: dd.TailProbability(None), "cuts=None; needed is the value above which"),
+        (lambda: dd.ChoiceProbability([]), r"levels=\[\]; needed is a level of the outcome"),
+    ],
+)
+def test_arguments_that_name_nothing(make, message):
+    with pytest.raises(OptionError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("cut", ["a", np.nan, np.inf, True])
+def test_cuts_are_numbers_of_an_outcome_that_is_one(known, cut):
+    with pytest.raises(OptionError, match="a value of cuts is .* in units of the outcome"):
+        known("logit", "binary").results.estimate(dd.TailProbability(cut))
+
+
+@pytest.mark.parametrize("asked", [dd.ConsumerWelfare("t", 1, 0), dd.OptimalPrice("t", 0, 1)], ids=["welfare", "price"])
+def test_a_price_with_two_values(known, asked):
+    with pytest.raises(OptionError, match=r"'t' has no values but 0 and 1, .* use Contrast\('t', 1, 0\)"):
+        known("logit", "binary").results.estimate(asked)
+
+
+def test_a_parameter_of_the_law_has_no_ratio():
+    counts = dd.simulate.outcome(n=400, seed=1, family="negbin").data
+    res = dd.fit("y ~ t | 1", counts, "negbin", seed=1)
+    with pytest.raises(OptionError, match=r"'log\(alpha\)' is a parameter of the outcome's law"):
+        res.estimate(dd.IncidenceRateRatio("log(alpha)"))
+
+
+def test_a_level_has_no_odds_ratio(known):
+    frame = known("gaussian", "binary").frame
+    res = dd.fit(
+        "mode ~ t | 1", frame.assign(mode=np.array(["air", "bus", "car"])[np.arange(400) % 3]), "mnlogit", seed=1
+    )
+    with pytest.raises(OptionError, match="not the logs of odds ratios, .* where it is a level, ChoiceProbability"):
+        res.estimate(dd.OddsRatio("t[bus]"))
+
+
+def test_a_spline_beyond_the_data(known):
+    res = dd.fit("y ~ bs(t, df=4) | 1", known("gaussian", "continuous").frame, seed=1)
+    with pytest.raises(OptionError, match="no value at t = 99: a term cannot be computed"):
+        res.estimate(dd.DoseResponse("t", [1.0, 99]))
 
 
 def test_a_function_that_divides_by_zero(known):

@@ -71,6 +71,8 @@ class TestProjection:
         odd = draw.frame.rename(columns={"region": "the region"})
         assert draw.results.gate("the region", data=odd).params.index[0] == "the region[north]"
         np.testing.assert_allclose(draw.results.gate(pd.qcut(x0, 4)).params, expected, **EXACT)
+        labels = draw.frame["region"].astype("string")
+        np.testing.assert_array_equal(draw.results.gate(labels.array).params, draw.results.gate(labels).params)
         cut = draw.results.gate("cut(x0, [-3, 0, 3])")
         assert list(cut.params.index) == ["cut(x0, [-3, 0, 3])[(-3, 0]]", "cut(x0, [-3, 0, 3])[(0, 3]]"]
 
@@ -115,6 +117,13 @@ class TestProjection:
             (lambda r: r.sorted_effects(1), OptionError, "n_groups is 1"),
             (lambda r: r.most_and_least_affected("x0", share=0.7), OptionError, "at most 0.5"),
             (lambda r: r.rank_curve([0.0]), OptionError, "between 0 and 1"),
+            (lambda r: r.rank_curve([0.5, 0.5]), OptionError, "has a number twice"),
+            (lambda r: r.rank_curve([1e-6]), OptionError, "no row is among the top 0.0001%"),
+            (lambda r: r.most_and_least_affected("x0", share="a"), OptionError, "share is 'a'"),
+            (lambda r: r.most_and_least_affected("x0", share=1e-6), OptionError, "no row is left in one of the groups"),
+            (lambda r: r.gate("cut(x0, [-9, 0])"), DataError, "An expression needs a value in every row"),
+            (lambda r: r.trimming([]), OptionError, r"rules=\[\]; needed is a list of dd.Overlap"),
+            (lambda r: r.trimming(3), OptionError, "rules=3; needed is a list of dd.Overlap"),
             (
                 lambda r: r.estimate(dd.Contrast("t", 1, 0, "log ratio")).gate("region"),
                 OptionError,
@@ -122,7 +131,7 @@ class TestProjection:
             ),
             (lambda r: r.gate("region").gate("region"), OptionError, "not a plain average"),
         ],
-        ids=range(19),
+        ids=range(26),
     )
     def test_refusals(self, draw, call, error, message):
         with pytest.raises(error, match=message):
@@ -168,7 +177,11 @@ class TestHeterogeneity:
             replace(res._fit, rows=replace(res._fit.rows, repetitions=(one,))), res._estimand, res._estimates
         )
         for call in (flat.test_heterogeneity, flat.sorted_effects, flat.rank_curve):
-            with pytest.raises(OptionError, match="the same at every row"):
+            with pytest.raises(OptionError, match="the same at every row of a fold"):
+                call()
+        assert np.ptp(res.theta["t"]) > 0  # folds differ: each is estimated from the other ones
+        for call in (res.calibration, res.test_heterogeneity, res.sorted_effects, res.rank_curve):
+            with pytest.raises(OptionError, match="the same at every row of a fold"):
                 call()
 
     def test_sorted_effects_follow_the_prediction(self, known):
