@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from deepdml.errors import OptionError, unknown_option
+from deepdml.errors import OptionError, refuse_no_number
 from deepdml.simulate.draws import (
     MEAN,
     FamilyName,
     Simulated,
     Truth,
+    check_choice,
     continuous,
     draw,
     generator,
@@ -50,8 +51,8 @@ def smooth(
     ----------
     Written for deepdml after the "smooth confounding" designs of its first prototype.
     """
-    if family not in _SMOOTH:
-        raise unknown_option("family", family, _SMOOTH)
+    check_choice("family", family, _SMOOTH)
+    refuse_no_number("dispersion", dispersion, "one number, a variance")
     if dispersion < 0 or (dispersion and family != "poisson"):
         raise OptionError(f"dispersion={dispersion!r} with family {family!r}; it is 0, or positive for poisson.")
     rng = generator(n, seed)
@@ -115,8 +116,7 @@ def binary(n: int = 4_000, seed: int | None = None, family: FamilyName = "gaussi
     ----------
     Written for deepdml after the "binary T, non-linear propensity" design of its first prototype.
     """
-    if family not in _BINARY:
-        raise unknown_option("family", family, _BINARY)
+    check_choice("family", family, _BINARY)
     rng = generator(n, seed)
     x = toeplitz_normal(rng, n, 20, 0.5)
     level, slope, scale = _BINARY[family]

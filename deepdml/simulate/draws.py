@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, Literal
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deepdml.errors import OptionError, is_whole, refuse_no_whole
+from deepdml.errors import OptionError, is_whole, refuse_no_whole, unknown_option
 
 Float = NDArray[np.float64]
 FamilyName = Literal["gaussian", "logit", "poisson"]
@@ -165,6 +165,18 @@ def generator(n: int, seed: int | None) -> np.random.Generator:
     if seed is not None:
         refuse_no_whole("seed", seed, 0)
     return np.random.default_rng(seed)
+
+
+def check_choice(kind: str, value: object, allowed: Iterable[str]) -> None:
+    """Raise OptionError for anything but one of the allowed texts."""
+    if not isinstance(value, str) or value not in allowed:
+        raise unknown_option(kind, value, allowed)
+
+
+def check_flag(name: str, value: object) -> None:
+    """Raise OptionError for anything but True or False."""
+    if not isinstance(value, bool | np.bool_):
+        raise OptionError(f"{name}={value!r}; it must be True or False.")
 
 
 def toeplitz_normal(rng: np.random.Generator, n: int, p: int, correlation: float) -> Float:

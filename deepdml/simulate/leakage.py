@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from deepdml.errors import OptionError
+from deepdml.errors import OptionError, refuse_no_number
 from deepdml.simulate.draws import MEAN, Simulated, Truth, draw, generator, two_arms
 
 _MAP_SEED = 1968  # of the map from what texts are about to columns, drawn once
@@ -46,7 +46,9 @@ def leaky_text(n: int = 2_000, seed: int | None = None, *, leak: float = 2.0, co
     Written for deepdml. Daoud, Johansson & Jerzak, "Detecting and Mitigating Treatment Leakage in Text-Based Causal
     Inference" (2025), for the problem.
     """
-    if not leak >= 0:
+    refuse_no_number("leak", leak, "one number, the distance of the arms")
+    refuse_no_number("confounding", confounding, "one number, in log-odds")
+    if leak < 0:
         raise OptionError(f"leak={leak!r}; it is a distance, 0 or more.")
     rng, fixed = generator(n, seed), np.random.default_rng(_MAP_SEED)
     loadings, direction = fixed.standard_normal((5, _WIDTH)) / np.sqrt(5), fixed.standard_normal(_WIDTH)

@@ -15,8 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from deepdml.errors import unknown_option
-from deepdml.simulate.draws import MEAN, Float, Law, Simulated, generator, two_arms
+from deepdml.simulate.draws import MEAN, Float, Law, Simulated, check_choice, generator, two_arms
 
 Values = NDArray[Any]
 
@@ -212,8 +211,7 @@ def outcome(n: int = 6_000, seed: int | None = None, family: str = "negbin") -> 
     ----------
     Written for deepdml.
     """
-    if family not in _LAWS:
-        raise unknown_option("family", family, _LAWS)
+    check_choice("family", family, _LAWS)
     law = _LAWS[family]
     rng = generator(n, seed)
     rows = _rows(rng, n, law)

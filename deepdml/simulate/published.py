@@ -6,12 +6,14 @@ from typing import Literal
 
 import numpy as np
 
-from deepdml.errors import OptionError, unknown_option
+from deepdml.errors import OptionError, refuse_no_number, refuse_no_whole
 from deepdml.simulate.draws import (
     MEAN,
     Float,
     Simulated,
     Truth,
+    check_choice,
+    check_flag,
     continuous,
     draw,
     generator,
@@ -20,6 +22,7 @@ from deepdml.simulate.draws import (
 )
 
 _COEFFICIENT_SEED = 2021  # of the coefficients that Farrell, Liang & Misra draw once
+_EFFECT = "one number, the average effect in units of the outcome"
 _ROOT_TWO_PI = float(np.sqrt(2 * np.pi))
 
 
@@ -59,8 +62,10 @@ def farrell_liang_misra_2021(
     ----------
     Farrell, Liang & Misra, "Deep Neural Networks for Estimation and Inference", Econometrica 89(1), 2021, section 6.
     """
-    if d not in (20, 100):
+    if not isinstance(d, int | np.integer) or d not in (20, 100):
         raise OptionError(f"d is {d!r}; the published design has d = 20 or d = 100.")
+    check_flag("randomized", randomized)
+    check_flag("quadratic", quadratic)
     rng, fixed, active = generator(n, seed), np.random.default_rng(_COEFFICIENT_SEED), 20
     propensity_slopes = fixed.uniform(-0.55, 0.55, active)
     slopes = fixed.normal(0.3, np.sqrt(0.7), active), fixed.uniform(0.1, 0.22, active)
@@ -90,6 +95,7 @@ def authors_example(n: int = 15_000, seed: int | None = None, *, randomized: boo
     Farrell, Liang & Misra, "Deep Learning for Individual Heterogeneity: An Automatic Inference Framework", the example
     of the code that accompanies it.
     """
+    check_flag("randomized", randomized)
     rng = generator(n, seed)
     x = rng.standard_normal((n, 5))
     alpha = 0.2 * x[:, 0] - 1.3 * x[:, 1] - 0.5 * x[:, 2]
@@ -127,22 +133,27 @@ def nie_wager(
     Raises
     ------
     OptionError
-        For another setup, or fewer covariates.
+        For another setup, fewer covariates, or a noise that is no standard deviation.
 
     References
     ----------
     Nie & Wager, "Quasi-oracle estimation of heterogeneous treatment effects", Biometrika 108(2), 2021, section 6.
     """
-    if setup not in _SETUPS:
-        raise unknown_option("setup", setup, _SETUPS)
-    if p < 5:
-        raise OptionError(f"p is {p}; the setups use five covariates or more.")
+    check_choice("setup", setup, _SETUPS)
+    refuse_no_whole("p", p, 5)
+    _check_sd("noise", noise)
     rng = generator(n, seed)
     x = rng.uniform(0, 1, (n, p)) if setup == "A" else rng.standard_normal((n, p))
     base, tau, propensity, means = _SETUPS[setup](x)
     theta = np.column_stack([base - tau / 2, tau])
     population = means[0] - means[1] / 2, means[1]
     return draw(rng, Truth("gaussian", theta, two_arms(rng, propensity), population, noise), x)
+
+
+def _check_sd(name: str, value: float) -> None:
+    refuse_no_number(name, value, "one number, a standard deviation")
+    if value < 0:
+        raise OptionError(f"{name} is {value!r}; a standard deviation is 0 or more.")
 
 
 _Setup = tuple[Float, Float, Float, tuple[float, float]]  # b, tau, P(T = 1), and the means of b and tau
@@ -210,6 +221,7 @@ def doubleml_irm(n: int = 4_000, seed: int | None = None, *, theta: float = 0.5)
     Bach, Chernozhukov, Kurz & Spindler, "DoubleML", JMLR 23(53), 2022, `doubleml.irm.datasets.make_irm_data`, after
     Belloni, Chernozhukov, Fernandez-Val & Hansen, Econometrica 85, 2017.
     """
+    refuse_no_number("theta", theta, _EFFECT)
     rng = generator(n, seed)
     p = 20
     x = toeplitz_normal(rng, n, p, 0.5)
@@ -237,6 +249,7 @@ def doubleml_plr(n: int = 4_000, seed: int | None = None, *, theta: float = 0.5)
     Chernozhukov, Chetverikov, Demirer, Duflo, Hansen, Newey & Robins, "Double/debiased machine learning for treatment
     and structural parameters", The Econometrics Journal 21, 2018, figure 1; `doubleml.plm.datasets`.
     """
+    refuse_no_number("theta", theta, _EFFECT)
     rng = generator(n, seed)
     x = toeplitz_normal(rng, n, 20, 0.7)
     alpha = MEAN["logit"](x[:, 0]) + 0.25 * x[:, 2]

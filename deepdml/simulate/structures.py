@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from deepdml.errors import OptionError, unknown_option
+from deepdml.errors import OptionError, refuse_no_whole
 from deepdml.simulate.draws import (
     FamilyName,
     Simulated,
     Truth,
+    check_choice,
     continuous,
     correlated,
     draw,
@@ -70,8 +71,7 @@ def two_treatments(n: int = 6_000, seed: int | None = None, family: FamilyName =
     ----------
     Written for deepdml.
     """
-    if family not in _TWO:
-        raise unknown_option("family", family, _TWO)
+    check_choice("family", family, _TWO)
     rng = generator(n, seed)
     x = rng.standard_normal((n, 10))
     level, first, second, scale = _TWO[family]
@@ -111,7 +111,8 @@ def clustered_errors(n: int = 5_000, seed: int | None = None, clusters: int = 10
     Written for deepdml.
     """
     rng = generator(n, seed)
-    if not 1 <= clusters <= n:
+    refuse_no_whole("clusters", clusters, 1)
+    if clusters > n:
         raise OptionError(f"clusters is {clusters}; it must lie between 1 and the number of rows, {n:,}.")
     x = rng.standard_normal((n, 10))
     cluster = np.arange(n) % clusters

@@ -6,8 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from deepdml.errors import unknown_option
-from deepdml.simulate.draws import MEAN, Float, Simulated, Truth, continuous, draw, generator, two_arms
+from deepdml.simulate.draws import MEAN, Float, Simulated, Truth, check_choice, continuous, draw, generator, two_arms
 
 Confounding = Literal["linear", "shared"]
 
@@ -79,9 +78,8 @@ def tutorial_citations(n: int = 12_000, seed: int | None = None, confounding: Co
 
 def _indices(x: Float, confounding: Confounding) -> tuple[Float, Float]:
     """Return g, which moves the effect, and h, which moves level and treatment."""
+    check_choice("confounding", confounding, ("linear", "shared"))
     g = (x[:, :4].sum(1) + np.tanh(x[:, 4]) / _TANH_SD + x[:, 4] * x[:, 5]) / np.sqrt(6)
     if confounding == "linear":
         return g, (x[:, 0] + x[:, 1] + x[:, 6]) / np.sqrt(3)
-    if confounding == "shared":
-        return g, (g + x[:, 6]) / np.sqrt(2)
-    raise unknown_option("confounding", confounding, ("linear", "shared"))
+    return g, (g + x[:, 6]) / np.sqrt(2)

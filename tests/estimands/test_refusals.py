@@ -278,7 +278,7 @@ def test_arguments_that_name_nothing(make, message):
 
 @pytest.mark.parametrize("cut", ["a", np.nan, np.inf, True])
 def test_cuts_are_numbers_of_an_outcome_that_is_one(known, cut):
-    with pytest.raises(OptionError, match="a value of cuts is .* in units of the outcome"):
+    with pytest.raises(OptionError, match=r"a value of cuts is .* in units of the outcome"):
         known("logit", "binary").results.estimate(dd.TailProbability(cut))
 
 
@@ -300,7 +300,7 @@ def test_a_level_has_no_odds_ratio(known):
     res = dd.fit(
         "mode ~ t | 1", frame.assign(mode=np.array(["air", "bus", "car"])[np.arange(400) % 3]), "mnlogit", seed=1
     )
-    with pytest.raises(OptionError, match="not the logs of odds ratios, .* where it is a level, ChoiceProbability"):
+    with pytest.raises(OptionError, match=r"not the logs of odds ratios, .* where it is a level, ChoiceProbability"):
         res.estimate(dd.OddsRatio("t[bus]"))
 
 
