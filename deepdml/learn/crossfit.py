@@ -29,6 +29,7 @@ from deepdml.learn.treatment import (
     Levels,
     Scalar,
     Vector,
+    check_overlap,
     check_present,
     clip_propensities,
     floor_scale,
@@ -226,7 +227,9 @@ def _levels_law(setting: Setting, treatment: Levels, learned: tuple[Learned, ...
     elif known is None:
         task = learned[1].task
         assert isinstance(task, LevelTask)
-        probabilities, clipped = clip_propensities(task.probabilities(learned[1].out).cpu().numpy(), treatment.codes)
+        estimated = task.probabilities(learned[1].out).cpu().numpy()
+        check_overlap(estimated, treatment, setting.problem.data)
+        probabilities, clipped = clip_propensities(estimated, treatment.codes)
     else:
         probabilities, clipped = known, 0.0
     overlap = {}

@@ -105,15 +105,38 @@ def check_present(levels: Levels, data: ModelData, scheme: Scheme) -> None:
     for present in ((counts @ scheme.train.T) > 0).T:
         if np.linalg.matrix_rank(levels.rows[present]) == data.t.shape[1]:
             continue
-        rare = int(np.flatnonzero(~present)[0])
-        held = np.flatnonzero(levels.codes == rare)
-        columns = zip(data.t_names, levels.rows[rare], strict=True)
-        value = ", ".join(f"{name} = {v:g}" for name, v in columns if v and name != "Intercept")
         raise DataError(
-            f"{value or 'the reference level'} is in {len(held):,} row(s) only, {list_rows(list(data.index[held]))}, "
-            "so that some of the nets of cross-fitting train without any of them. Put this level together with "
-            "another, or leave these rows out."
+            f"{_rare_level(levels, int(np.flatnonzero(~present)[0]), data)}, so that some of the nets of cross-fitting "
+            "train without any of them. Put this level together with another, or leave these rows out."
         )
+
+
+def check_overlap(probabilities: Float, levels: Levels, data: ModelData) -> None:
+    """Raise OverlapError when the propensities (n, m) of more than half of the rows are too small."""
+    low = probabilities < propensity_bounds(levels.codes, len(levels.rows))
+    if low.any(1).mean() <= 0.5:
+        return
+    rarest = int(np.argmax(low.mean(0)))
+    if (levels.codes == rarest).sum() < LEVEL_ROWS:
+        dose = "" if data.treatment is None else " For a dose say treatment='continuous'."
+        raise OverlapError(
+            f"{_rare_level(levels, rarest, data)}, too few to learn its propensity, which is estimated as next to "
+            f"nothing in {low[:, rarest].mean():.0%} of the rows. Correct this value, put it together with another, or "
+            f"leave these rows out.{dose}"
+        )
+    raise OverlapError(
+        f"the covariates predict the treatment almost perfectly in {low.any(1).mean():.0%} of the rows (a level has a "
+        f"propensity under {CLIP:g}), so there is no overlap to compare within. Drop covariates that are "
+        "consequences or copies of the treatment, or restrict the sample to rows where every level can occur."
+    )
+
+
+def _rare_level(levels: Levels, code: int, data: ModelData) -> str:
+    """Return which rows have a level: "arm = 3 is in 1 row(s) only, 7"."""
+    held = np.flatnonzero(levels.codes == code)
+    columns = zip(data.t_names, levels.rows[code], strict=True)
+    value = ", ".join(f"{name} = {v:g}" for name, v in columns if v and name != "Intercept")
+    return f"{value or 'the reference level'} is in {len(held):,} row(s) only, {list_rows(list(data.index[held]))}"
 
 
 def _continuous(data: ModelData) -> Scalar | Vector:
@@ -152,24 +175,11 @@ def propensity_bounds(codes: Int, n_levels: int) -> Float:
 
 
 def clip_propensities(probabilities: Float, codes: Int) -> tuple[Float, float]:
-    """Raise small propensities to the bound and rescale rows to one; return them and the share of rows touched.
-
-    Raises
-    ------
-    OverlapError
-        When more than half of the rows are touched.
-    """
+    """Raise small propensities to the bound and rescale rows to one; return them and the share of rows touched."""
     bound = propensity_bounds(codes, probabilities.shape[1])
     low = probabilities < bound
-    touched = float(low.any(1).mean())
-    if touched > 0.5:
-        raise OverlapError(
-            f"the covariates predict the treatment almost perfectly in {touched:.0%} of the rows (a level has a "
-            f"propensity under {CLIP:g}), so there is no overlap to compare within. Drop covariates that are "
-            "consequences or copies of the treatment, or restrict the sample to rows where every level can occur."
-        )
     clipped = np.maximum(probabilities, bound)
-    return clipped / clipped.sum(1, keepdims=True), touched
+    return clipped / clipped.sum(1, keepdims=True), float(low.any(1).mean())
 
 
 def floor_scale(scale: Float, name: str, total_variance: float) -> tuple[Float, float]:

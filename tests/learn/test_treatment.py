@@ -18,6 +18,7 @@ from deepdml.learn.treatment import (
     Levels,
     Scalar,
     Vector,
+    check_overlap,
     check_present,
     classify,
     clip_propensities,
@@ -195,8 +196,26 @@ class TestClipping:
     def test_no_overlap_is_an_error(self):
         p = np.tile([0.001, 0.999], (100, 1))
         p[:49] = 0.5
+        data = build_data(
+            "y ~ t | x", pd.DataFrame({"y": np.arange(100.0), "t": np.arange(100) % 2, "x": np.arange(100.0)})
+        )
+        levels = classify(data, "auto")
         with pytest.raises(OverlapError, match=r"almost perfectly in 51% of the rows.*Drop covariates"):
-            clip_propensities(p, np.arange(100) % 2)
+            check_overlap(p, levels, data)
+        p[49] = 0.5
+        check_overlap(p, levels, data)  # in half of the rows
+
+    @pytest.mark.parametrize(("formula", "name"), [("dose", "dose = 9"), ("C(dose)", r"C\(dose\)\[T.9.0\] = 1")])
+    def test_a_value_that_one_row_has_is_named(self, formula, name):
+        frame = pd.DataFrame({"y": np.arange(100.0), "dose": np.arange(100.0) % 2, "x": np.arange(100.0)})
+        frame.loc[7, "dose"] = 9.0
+        data = build_data(f"y ~ {formula} | x", frame)
+        levels = classify(data, "discrete")
+        p = np.full((100, 3), 0.5)
+        p[:, levels.codes[7]] = 1e-5
+        with pytest.raises(OverlapError, match=rf"^{name} is in 1 row\(s\) only, 7, .* in 100% of the rows") as error:
+            check_overlap(p, levels, data)
+        assert ("treatment='continuous'" in str(error.value)) == (formula == "dose")
 
     def test_the_input_is_kept(self):
         p = np.tile([0.001, 0.999], (100, 1))
