@@ -13,7 +13,7 @@ from typing import Any, Literal
 import click
 import pandas as pd
 
-from deepdml.errors import DataError, DeepDMLError, OptionError, near_names
+from deepdml.errors import DataError, DeepDMLError, OptionError, near_columns
 from deepdml.files import read_data, writer
 
 # options that messages name as Python does
@@ -25,6 +25,7 @@ _FLAGS = (
     (r"cov_type=('[^']*')", r"--cov-type \1"),
     (r"\boverwrite=True\b", "--overwrite"),
     (r"\bn_folds=(\d+)", r"--folds \1"),
+    (r"make it a column: (data\.reset_index\('.*'\))", r"write the file from \1"),
 )
 
 
@@ -69,7 +70,8 @@ def cov_kwds_from(
 def _column(option: str, data: pd.DataFrame, name: str) -> pd.Series:
     """Return the column that an option names."""
     if name not in data.columns:
-        raise OptionError(f"{option} {name!r} is not a column of the data.{near_names(name, data.columns)}")
+        hint = near_columns(name, data.columns, data.index.names)
+        raise OptionError(f"{option} {name!r} is not a column of the data.{hint}")
     return data[name]
 
 

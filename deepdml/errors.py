@@ -89,6 +89,13 @@ def near_names(name: str, allowed: Iterable[str]) -> str:
     return f" Did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
 
 
+def near_columns(name: str, columns: Iterable[str], index: Iterable[object] = ()) -> str:
+    """Return what to do about a name that is no column: near names, or that it is a level of the index."""
+    if name in index:
+        return f" It is a level of the index; make it a column: data.reset_index({name!r})."
+    return near_names(name, columns)
+
+
 def list_rows(labels: Sequence[object], limit: int = 5) -> str:
     """Return row labels for a message: the first `limit`, then how many more."""
     shown = ", ".join(str(label) for label in labels[:limit])

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from deepdml.design.data import ModelData
 from deepdml.design.names import Names
 from deepdml.design.table import Table, open_table
-from deepdml.errors import DataError, OptionError, is_whole, list_rows, near_names, refuse_no_whole, unknown_option
+from deepdml.errors import DataError, OptionError, is_whole, list_rows, near_columns, refuse_no_whole, unknown_option
 from deepdml.inference import CovarianceKeywords, canonical, covariance
 from deepdml.learn.architecture import Architecture, Conv
 from deepdml.learn.treatment import distinct_rows
@@ -135,7 +135,7 @@ def propensities_of(treatment: Any, user_data: Any) -> ArrayLike | None:
     if treatment not in table:
         raise OptionError(
             f"treatment={treatment!r} is none of {', '.join(map(repr, KINDS))} and no column of the data that could "
-            f"hold known propensities.{near_names(treatment, (*KINDS, *table.names))}"
+            f"hold known propensities.{near_columns(treatment, (*KINDS, *table.names), table.index_names)}"
         )
     column = table.column(treatment)
     if column.kind != "number":

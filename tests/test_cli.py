@@ -172,6 +172,13 @@ def test_refusals_are_one_line_and_exit_code_1(
     assert not Path("table.tex").read_bytes()
 
 
+@pytest.mark.parametrize("options", [["--cluster", "firm"], ["--weights", "firm"]])
+def test_a_level_of_the_index_in_a_file(data: pd.DataFrame, tmp_path: Path, options: list[str]) -> None:
+    data.set_index("firm").to_parquet(tmp_path / "data.parquet")
+    told = one_line(run("fit", FORMULA, tmp_path / "data.parquet", *options))
+    assert "It is a level of the index; write the file from data.reset_index('firm')." in told
+
+
 @pytest.mark.parametrize(("formula", "message"), [("y ~ t", "bar"), ("y ~ t | z_*", "z_\\*"), ("y ~ tt | x_*", "tt")])
 def test_a_formula_that_does_not_fit_the_file_is_refused_in_one_line(
     data: pd.DataFrame, tmp_path: Path, formula: str, message: str

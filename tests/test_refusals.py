@@ -59,6 +59,22 @@ def test_formulas(data, formula, message):
         dd.fit(formula, data)
 
 
+@pytest.mark.parametrize(
+    ("formula", "options", "error"),
+    [
+        ("wage ~ treat | age + firm", {}, FormulaError),
+        ("wage ~ treat | age - firm", {}, FormulaError),
+        ("wage ~ treat | age", {"cov_type": "cluster", "cov_kwds": {"groups": "firm"}}, DataError),
+        ("wage ~ treat | age", {"weights": "firm"}, DataError),
+        ("wage ~ binary | age", {"treatment": "firm"}, OptionError),
+    ],
+)
+def test_levels_of_the_index_are_no_columns(data, formula, options, error):
+    frame = data.set_index(["firm", "arm"])
+    with pytest.raises(error, match=r"It is a level of the index; make it a column: data.reset_index\('firm'\)\."):
+        dd.fit(formula, frame, **options, **QUICK)
+
+
 def test_a_glob_without_a_match_lists_near_names(data):
     with pytest.raises(FormulaError, match=r"'enb_\*' matches no column.*emb_"):
         dd.fit("wage ~ treat | enb_*", data)

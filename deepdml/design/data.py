@@ -167,7 +167,7 @@ def build_data(
         raise DataError("the data have no rows.")
     values = {"Surv": surv, **(context or {})}
     not_in_dot = [weights] if isinstance(weights, str) else []
-    parsed = parse_formula(formula, table.names, values.keys(), not_in_dot=not_in_dot)
+    parsed = parse_formula(formula, table.names, values.keys(), not_in_dot=not_in_dot, index=table.index_names)
     plan = Plan(parsed, table, values)
     w = read_weights(weights, table)
     g = read_groups(groups, table)

@@ -76,7 +76,12 @@ class ParsedFormula:
 
 
 def parse_formula(
-    formula: str, columns: Sequence[str], context_names: Collection[str] = (), *, not_in_dot: Collection[str] = ()
+    formula: str,
+    columns: Sequence[str],
+    context_names: Collection[str] = (),
+    *,
+    not_in_dot: Collection[str] = (),
+    index: Sequence[str] = (),
 ) -> ParsedFormula:
     """Return the parts of a formula with globs resolved against the columns of the data.
 
@@ -90,6 +95,8 @@ def parse_formula(
         Names the user's context offers: arrays, constants and functions.
     not_in_dot : collection of str
         Columns that ``.`` leaves out beside outcome and treatments, such as the sampling weights.
+    index : sequence of str
+        Names of the index's levels, which a formula does not read.
 
     Raises
     ------
@@ -105,7 +112,7 @@ def parse_formula(
     if not isinstance(formula, str):
         raise FormulaError(f"a formula is a string such as 'y ~ treat | x1 + x2', not a {type(formula).__name__}.")
     parts = split_parts(formula)
-    names = Names(tuple(columns), frozenset(context_names))
+    names = Names(tuple(columns), frozenset(context_names), tuple(index))
     outcome = _parse_outcome(parts.outcome, names)
     outcome_names = names.read_by([outcome])
     treatments = _parse_part(parts.treatments, names, None)

@@ -13,7 +13,7 @@ from formulaic.transforms import TRANSFORMS
 from formulaic.utils.code import sanitize_variable_names
 
 from deepdml.design.calls import FUNCTIONS, BlockFactor
-from deepdml.errors import FormulaError, near_names
+from deepdml.errors import FormulaError, near_columns, near_names
 
 _NUMBER = re.compile(r"\d+(\.\d*)?")
 
@@ -24,6 +24,7 @@ class Names:
 
     columns: tuple[str, ...]
     context: frozenset[str]
+    index: tuple[str, ...] = ()
 
     def exists(self, name: str) -> bool:
         """Return whether a name is a column, in the context, or a number."""
@@ -36,7 +37,7 @@ class Names:
 
     def near(self, name: str) -> str:
         """Return a hint at names like this one."""
-        return near_names(name, [*dict.fromkeys(self.columns), *sorted(self.context)])
+        return near_columns(name, [*dict.fromkeys(self.columns), *sorted(self.context)], self.index)
 
     def read_by(self, terms: Iterable[Term]) -> tuple[str, ...]:
         """Return the columns and context values that terms read; unknown names are errors."""

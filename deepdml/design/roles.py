@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from deepdml.design.columns import Column, canonical
 from deepdml.design.labels import in_order
 from deepdml.design.table import Table, from_any, open_table
-from deepdml.errors import DataError, list_rows, near_names
+from deepdml.errors import DataError, list_rows
 
 Float = NDArray[np.float64]
 
@@ -106,7 +106,7 @@ def _named_groups(groups: Any, table: Table) -> dict[str, Column]:
 def _column_or_array(role: str, value: Any, table: Table) -> Column:
     if isinstance(value, str):
         if value not in table:
-            raise DataError(f"{role}={value!r} is not a column of the data.{near_names(value, table.names)}")
+            raise DataError(f"{role}={value!r} is not a column of the data.{table.near(value)}")
         table.require([value])
         return table.column(value)
     if not hasattr(value, "__len__") or getattr(value, "shape", None) == ():

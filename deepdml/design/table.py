@@ -18,7 +18,7 @@ from deepdml.design.arrow import from_lists, from_tables, is_arrow, n_rows
 from deepdml.design.columns import Column, canonical, nonfinite_rows
 from deepdml.design.labels import in_order, labels_among
 from deepdml.design.mapped import is_mapped
-from deepdml.errors import DataError, near_names
+from deepdml.errors import DataError, near_columns
 
 Float32 = NDArray[np.float32]
 _CHUNK = 128  # columns converted at once: wide enough to amortize calls, narrow enough to stay in cache
@@ -32,11 +32,16 @@ class Table(ABC):
         self.n = n
         self.labels = np.arange(n) if labels is None else labels
         self.row_labels = labels
+        self.index_names: tuple[str, ...] = ()
         self._position = {name: i for i, name in enumerate(self.names)}
         self._columns: dict[str, Column] = {}
 
     def __contains__(self, name: str) -> bool:
         return name in self._position
+
+    def near(self, name: str) -> str:
+        """Return what to do about a name that is no column."""
+        return near_columns(name, self.names, self.index_names)
 
     @property
     def is_mapped(self) -> bool:
@@ -62,7 +67,7 @@ class Table(ABC):
         """Raise DataError if a column is absent or its name stands for several."""
         for name in names:
             if name not in self:
-                raise DataError(f"the data have no column {name!r}.{near_names(name, self.names)}")
+                raise DataError(f"the data have no column {name!r}.{self.near(name)}")
         if len(self._position) < len(self.names):
             twice = [name for name in names if self.names.count(name) > 1]
             if twice:
@@ -130,6 +135,7 @@ class PandasTable(Table):
                 "data.columns = ['_'.join(map(str, name)) for name in data.columns]."
             )
         super().__init__([str(c) for c in data.columns], len(data), data.index.to_numpy())
+        self.index_names = tuple(str(name) for name in data.index.names if name is not None)
         self._data = data
         self._dtypes = list(data.dtypes)
 
