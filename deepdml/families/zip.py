@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from scipy import special
 
+from deepdml.errors import DataError
 from deepdml.families.arrays import exp, expit, lgamma, log, logaddexp, matrix, softplus, stack, where
-from deepdml.families.base import register
+from deepdml.families.base import Float, register
 from deepdml.families.counts import Counts
+
+
+BEYOND = 3.0  # standard errors by which zeros are too few for the law
 
 
 @register
@@ -24,6 +28,18 @@ class ZeroInflatedPoisson(Counts):
     name = "zip"
     aliases = ("zeroinflatedpoisson",)
     auxiliary = ("logit(inflation)",)
+
+    def for_outcome(self, y: Float, event: Float | None, levels: tuple[Any, ...]) -> Self:
+        # of all mixtures of Poisson laws, inflated ones among them, the plain law has the fewest zeros for its mean
+        zeros, plain = float((y == 0).mean()), float(np.exp(-y.mean()))
+        spread = float(np.std((y == 0) + plain * y)) / len(y) ** 0.5  # of their difference, by the delta method
+        if not zeros or zeros + BEYOND * spread < plain:
+            raise DataError(
+                f"{zeros:.2%} of the outcomes are zero; a Poisson law of the same mean has {plain:.2%}, and one "
+                "whose mean varies or that is inflated has more. So nothing tells what 'logit(inflation)' of family "
+                "'zip' is; use family='poisson', which needs the mean to be right and nothing else."
+            )
+        return super().for_outcome(y, event, levels)
 
     def loss(self, y: Any, eta: Any) -> Any:
         log_mean, odds = eta[..., 0], eta[..., 1]

@@ -13,7 +13,7 @@ from statsmodels.discrete.discrete_model import MNLogit as TheirMNLogit
 from statsmodels.miscmodels.ordinal_model import OrderedModel
 
 from deepdml.errors import DataError, OptionError
-from deepdml.families import CustomLoss, Gumbel, MNLogit, OrderedLogit, Tobit, Weibull, registered
+from deepdml.families import CustomLoss, Gumbel, MNLogit, OrderedLogit, Tobit, Weibull, ZeroInflatedPoisson, registered
 from deepdml.families.indices import MultiIndex
 from deepdml.simulate.outcomes import _LAWS
 
@@ -294,6 +294,15 @@ class TestCensoring:
             Tobit(0.0, 1.0).for_outcome(np.array([0.0, 1.0]), None, ())
         with pytest.raises(OptionError, match="not below"):
             Tobit(lower=2.0, upper=1.0)
+
+    def test_zip_refuses_fewer_zeros_than_any_mixture_has(self):
+        rng = np.random.default_rng(0)
+        for y in (rng.poisson(3, 500) + 1.0, rng.binomial(4, 0.6, 500) * 1.0):
+            with pytest.raises(DataError, match=r"nothing tells what 'logit\(inflation\)' .* use family='poisson'"):
+                ZeroInflatedPoisson().for_outcome(y, None, ())
+        # as many as the law has are no contradiction: .368 here, up to its standard error
+        for seed in range(20):
+            ZeroInflatedPoisson().for_outcome(np.random.default_rng(seed).poisson(1.0, 500) * 1.0, None, ())
 
     @pytest.mark.parametrize("point", ["a", True, np.nan, np.inf, [1.0], np.zeros(2)])
     def test_tobit_refuses_points_that_are_no_numbers(self, point):
