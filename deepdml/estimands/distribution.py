@@ -111,7 +111,7 @@ class TailProbability(OfLaw):
     def functions(self, family: Family) -> list[tuple[Function, Function | None]]:
         for cut in () if family.categorical else self.cuts:
             refuse_no_number("a value of cuts", cut, "one number, in units of the outcome")
-        return [(partial(family.tail, cut), None) for cut in self.cuts]
+        return [(partial(family.tail, cut), partial(family.tail_slope, cut)) for cut in self.cuts]
 
 
 @register
@@ -232,4 +232,7 @@ class ChoiceProbability(OfLaw):
         return tuple(f"P(y = {level}{self.where()}){self.suffix(sample)}" for level in self._levels(sample.family))
 
     def functions(self, family: Family) -> list[tuple[Function, Function | None]]:
-        return [(partial(family.probability, level), None) for level in self._levels(family)]
+        return [
+            (partial(family.probability, level), partial(family.probability_slope, level))
+            for level in self._levels(family)
+        ]

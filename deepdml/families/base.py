@@ -101,6 +101,10 @@ class Family:
             "as 'gaussian_scale'."
         )
 
+    def tail_slope(self, cut: float, eta: Array) -> Array:
+        """Return d tail / d eta."""
+        return self.slope(lambda at: np.asarray(self.tail(cut, at)), eta)
+
     def quantile(self, share: float, eta: Array) -> Array:
         """Return the value below which y lies with probability `share` given t and x, in the units of y."""
         raise OptionError(
@@ -116,6 +120,10 @@ class Family:
     def probability(self, level: Any, eta: Array) -> Array:
         """Return P(y = level | t, x) of one of finitely many outcomes."""
         raise OptionError(f"the outcomes of the family {self.name!r} are no choice among a few; use TailProbability.")
+
+    def probability_slope(self, level: Any, eta: Array) -> Array:
+        """Return d probability / d eta."""
+        return self.slope(lambda at: np.asarray(self.probability(level, at)), eta)
 
     def outcomes(self) -> tuple[Any, ...]:
         """Return the levels of the outcome, for those that are a choice among a few."""

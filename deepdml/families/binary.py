@@ -30,6 +30,13 @@ class Binary(Family):
     def tail(self, cut: float, eta: Any) -> Any:
         return self.mean(eta) if 0 <= cut < 1 else np.full_like(eta, float(cut < 0))
 
+    def tail_slope(self, cut: float, eta: Any) -> Any:
+        return self.mean_slope(eta) if 0 <= cut < 1 else np.zeros_like(eta)
+
+    def probability_slope(self, level: Any, eta: Any) -> Any:
+        self.probability(level, eta)
+        return self.mean_slope(eta) if level == 1 else -self.mean_slope(eta)
+
     def outcomes(self) -> tuple[Any, ...]:
         return (0, 1)
 

@@ -68,12 +68,22 @@ class Categories(MultiIndex):
         """Return P(y = level | t, x) of every level, (..., J)."""
         raise NotImplementedError
 
-    def probability(self, level: Any, eta: Any) -> Any:
+    def place(self, level: Any) -> int:
+        """Return the position of a level among the J.
+
+        Raises
+        ------
+        OptionError
+            For what is none of them.
+        """
         if level not in self.levels:
             raise OptionError(
                 f"the outcome has no level {level!r}; its levels are {', '.join(map(repr, self.levels))}."
             )
-        return self.probabilities(eta)[..., self.levels.index(level)]
+        return self.levels.index(level)
+
+    def probability(self, level: Any, eta: Any) -> Any:
+        return self.probabilities(eta)[..., self.place(level)]
 
     def outcomes(self) -> tuple[Any, ...]:
         return self.levels

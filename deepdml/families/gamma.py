@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from deepdml.families.arrays import digamma, exp, lgamma, log, matrix, stack, trigamma, zeros_like
-from deepdml.families.base import Float, register
+from deepdml.families.base import Float, difference, register
 from deepdml.families.indices import MultiIndex
 
 
@@ -51,6 +51,15 @@ class Gamma(MultiIndex):
     def mean(self, eta: Any) -> Any:
         return exp(eta[..., 0])
 
+    def mean_slope(self, eta: Any) -> Any:
+        mean = self.mean(eta)
+        return stack([mean, zeros_like(mean)])
+
+    def mean_curvature(self, eta: Any) -> Any:
+        mean = self.mean(eta)
+        zero = zeros_like(mean)
+        return matrix([[mean, zero], [zero, zero]])
+
     def variance(self, eta: Any) -> Any:
         return exp(2.0 * eta[..., 0] - eta[..., 1])
 
@@ -58,10 +67,28 @@ class Gamma(MultiIndex):
         shape = np.exp(eta[..., 1])
         return special.gammaincc(shape, shape * np.maximum(cut, 0.0) * np.exp(-eta[..., 0]))
 
-    def quantile(self, share: float, eta: Any) -> Any:
+    def tail_slope(self, cut: Any, eta: Any) -> Any:
         shape = np.exp(eta[..., 1])
+        ratio = shape * np.maximum(cut, 0.0) * np.exp(-eta[..., 0])
+        # the ratio times its density
+        by_mean = np.exp(special.xlogy(shape, ratio) - ratio - special.gammaln(shape))
+        along = np.array([0.0, 1.0])
+        return stack([by_mean, difference(lambda step: self.tail(cut, eta + step * along))])
+
+    def quantile(self, share: float, eta: Any) -> Any:
+        shape = np.exp(_once(eta[..., 1]))
         # above zero, also where a shape near zero puts all mass there
         return (special.gammaincinv(shape, share) / shape * np.exp(eta[..., 0])).clip(np.finfo(float).tiny)
 
     def quantile_slope(self, share: float, eta: Any) -> Any:
-        return self.implicit_quantile_slope(share, eta)
+        # the quantile is the mean times one that the shape alone decides
+        log_shape = _once(eta[..., 1])
+        unit = self.implicit_quantile_slope(share, stack([zeros_like(log_shape), log_shape]))
+        mean = np.exp(eta[..., 0])
+        return stack([self.quantile(share, eta), mean * unit[..., 1]])
+
+
+def _once(log_shape: Any) -> Any:
+    """Return the log of the shape at one node of each row, where it is the same at all of them."""
+    first = log_shape[..., :1]
+    return first if log_shape.ndim > 1 and (log_shape == first).all() else log_shape

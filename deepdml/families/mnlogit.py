@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -106,9 +107,25 @@ class MNLogit(Categories):
         counts = [float((y == j).sum()) + 0.5 for j in range(self.n_levels)]
         return [float(np.log(count / counts[0])) for count in counts[1:]]
 
+    def probability(self, level: Any, eta: Any) -> Any:
+        return _shares(eta)[self.place(level)]
+
+    def probability_slope(self, level: Any, eta: Any) -> Any:
+        place, share = self.place(level), _shares(eta)
+        return np.stack([share[place] * ((place == j) - share[j]) for j in range(1, self.n_levels)], axis=-1)
+
     def probabilities(self, eta: Any) -> Any:
         utility = _utilities(eta)
         return exp(utility - logsumexp(utility)[..., None])
+
+
+def _shares(eta: Float) -> list[Float]:
+    """Return the probability of each level, column by column: a sum over a short last axis is slow in numpy."""
+    utilities = [np.zeros_like(eta[..., 0]), *(eta[..., j] for j in range(eta.shape[-1]))]
+    top = reduce(np.maximum, utilities)
+    odds = [np.exp(utility - top) for utility in utilities]
+    total = sum(odds[1:], odds[0])
+    return [one / total for one in odds]
 
 
 def _utilities(eta: Any) -> Any:

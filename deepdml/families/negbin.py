@@ -89,6 +89,15 @@ class NegBin(Counts):
     def mean(self, eta: Any) -> Any:
         return exp(eta[..., 0])
 
+    def mean_slope(self, eta: Any) -> Any:
+        mean = self.mean(eta)
+        return stack([mean, zeros_like(mean)])
+
+    def mean_curvature(self, eta: Any) -> Any:
+        mean = self.mean(eta)
+        zero = zeros_like(mean)
+        return matrix([[mean, zero], [zero, zero]])
+
     def variance(self, eta: Any) -> Any:
         mean = exp(eta[..., 0])
         return mean + exp(eta[..., 1]) * mean**2

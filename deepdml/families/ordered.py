@@ -103,10 +103,12 @@ class OrderedLogit(Categories):
         odds = np.log(above / (1.0 - above))
         return [float(odds[0]), *(float(v) for v in np.log(-np.diff(odds)))]
 
+    def probability_slope(self, level: Any, eta: Any) -> Any:
+        place = self.place(level)
+        return -self.probabilities(eta)[..., place, None] * self._scores(eta)[..., place, :]
+
     def tail(self, cut: Any, eta: Any) -> Any:
-        if cut not in self.levels:
-            raise OptionError(f"the outcome has no level {cut!r}; its levels are {', '.join(map(repr, self.levels))}.")
-        place = self.levels.index(cut)
+        place = self.place(cut)
         return np.zeros_like(eta[..., 0]) if place == self.n_indices else expit(self._above(eta)[place])
 
 

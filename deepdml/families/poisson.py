@@ -49,6 +49,13 @@ class Poisson(Family):
         # P(Y <= k) is an incomplete gamma function of the mean
         return np.ones_like(eta) if cut < 0 else special.gammainc(np.floor(cut) + 1.0, np.exp(eta))
 
+    def tail_slope(self, cut: float, eta: Any) -> Any:
+        # the mean times the probability of the last count at or below the cut
+        count = np.floor(cut)
+        return (
+            np.zeros_like(eta) if cut < 0 else np.exp((count + 1.0) * eta - np.exp(eta) - special.gammaln(count + 1.0))
+        )
+
     def mean(self, eta: Any) -> Any:
         return exp(eta)
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from deepdml.errors import DataError
-from deepdml.families.arrays import exp, lgamma, log, matrix, stack
+from deepdml.families.arrays import digamma, exp, lgamma, log, matrix, stack, trigamma
 from deepdml.families.base import Float, register
 from deepdml.families.gumbel import EULER, LOG_MOMENT
 from deepdml.families.indices import MultiIndex
@@ -108,6 +108,16 @@ class Weibull(MultiIndex):
 
     def mean(self, eta: Any) -> Any:
         return exp(eta[..., 0] + lgamma(1.0 + exp(-eta[..., 1])))
+
+    def mean_slope(self, eta: Any) -> Any:
+        mean, rate = self.mean(eta), exp(-eta[..., 1])
+        return stack([mean, -mean * rate * digamma(1.0 + rate)])
+
+    def mean_curvature(self, eta: Any) -> Any:
+        mean, rate = self.mean(eta), exp(-eta[..., 1])
+        fall = -rate * digamma(1.0 + rate)  # d log mean / d log shape
+        bend = rate * (digamma(1.0 + rate) + rate * trigamma(1.0 + rate))
+        return matrix([[mean, mean * fall], [mean * fall, mean * (fall * fall + bend)]])
 
     def variance(self, eta: Any) -> Any:
         rate = np.exp(-eta[..., 1])

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any, Self
 
 import numpy as np
-from scipy import special
 
 from deepdml.errors import DataError
 from deepdml.families.arrays import exp, expit, lgamma, log, logaddexp, matrix, softplus, stack, where
 from deepdml.families.base import Float, register
 from deepdml.families.counts import Counts
-
+from deepdml.families.poisson import Poisson
 
 BEYOND = 3.0  # standard errors by which zeros are too few for the law
 
@@ -69,6 +68,15 @@ class ZeroInflatedPoisson(Counts):
     def mean(self, eta: Any) -> Any:
         return exp(eta[..., 0]) * expit(-eta[..., 1])
 
+    def mean_slope(self, eta: Any) -> Any:
+        mean = self.mean(eta)
+        return stack([mean, -mean * expit(eta[..., 1])])
+
+    def mean_curvature(self, eta: Any) -> Any:
+        mean, share = self.mean(eta), expit(eta[..., 1])
+        cross = -mean * share
+        return matrix([[mean, cross], [cross, mean * share * (2.0 * share - 1.0)]])
+
     def variance(self, eta: Any) -> Any:
         mean, share = exp(eta[..., 0]), expit(eta[..., 1])
         return mean * (1.0 - share) * (1.0 + share * mean)
@@ -76,4 +84,10 @@ class ZeroInflatedPoisson(Counts):
     def tail(self, cut: float, eta: Any) -> Any:
         if cut < 0:
             return np.ones(eta.shape[:-1])
-        return expit(-eta[..., 1]) * special.gammainc(np.floor(cut) + 1.0, np.exp(eta[..., 0]))
+        return expit(-eta[..., 1]) * Poisson().tail(cut, eta[..., 0])
+
+    def tail_slope(self, cut: float, eta: Any) -> Any:
+        if cut < 0:
+            return np.zeros_like(eta)
+        rest = expit(-eta[..., 1])
+        return stack([rest * Poisson().tail_slope(cut, eta[..., 0]), -self.tail(cut, eta) * expit(eta[..., 1])])

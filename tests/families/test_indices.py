@@ -14,6 +14,7 @@ from statsmodels.miscmodels.ordinal_model import OrderedModel
 
 from deepdml.errors import DataError, OptionError
 from deepdml.families import CustomLoss, Gumbel, MNLogit, OrderedLogit, Tobit, Weibull, ZeroInflatedPoisson, registered
+from deepdml.families.base import Family
 from deepdml.families.indices import MultiIndex
 from deepdml.simulate.outcomes import _LAWS
 
@@ -265,6 +266,44 @@ class TestAgainstStatsmodels:
         np.testing.assert_allclose(score[8:, 0], -expit(-(eta[:, 0] - np.exp(eta[:, 1]))), atol=1e-15)
         # -log P(y = 1) at odds a = 900 and b = a - exp(-40) is a + 40 up to exp(-40), so its slopes are 1 and -1
         np.testing.assert_allclose([loss[4], *score[4]], [940.0, 1.0, -1.0], rtol=1e-12)
+
+
+class TestClosedForms:
+    """What a family overrides is what it inherits, up to the errors of differences of fourth order."""
+
+    ETA = np.random.default_rng(0).normal(0, 0.7, (40, 2))
+
+    @pytest.mark.parametrize("name", ["gamma", "negbin", "zip", "poisson", "logit", "probit"])
+    @pytest.mark.parametrize("cut", [-1, 0, 0.4, 1, 3.5])
+    def test_slopes_of_tails(self, name, cut):
+        family = registered()[name]()
+        eta = self.ETA if isinstance(family, MultiIndex) else self.ETA[:, 0]
+        np.testing.assert_allclose(family.tail_slope(cut, eta), Family.tail_slope(family, cut, eta), atol=1e-10)
+
+    @pytest.mark.parametrize("name", ["gamma", "negbin", "zip", "weibull"])
+    def test_slopes_of_means(self, name):
+        family = registered()[name]()
+        expected = MultiIndex.mean_slope(family, self.ETA)
+        np.testing.assert_allclose(family.mean_slope(self.ETA), expected, rtol=1e-8, atol=1e-9)
+        expected = MultiIndex.mean_curvature(family, self.ETA)
+        np.testing.assert_allclose(family.mean_curvature(self.ETA), expected, rtol=1e-8, atol=1e-7)  # over a step
+
+    @pytest.mark.parametrize("name", ["mnlogit", "ordered_logit", "logit", "probit"])
+    def test_slopes_of_probabilities(self, name):
+        family = registered()[name](*([["a", "b", "c"]] if name in ("mnlogit", "ordered_logit") else []))
+        eta = self.ETA if isinstance(family, MultiIndex) else self.ETA[:, 0]
+        for level in family.outcomes():
+            found, expected = family.probability_slope(level, eta), Family.probability_slope(family, level, eta)
+            np.testing.assert_allclose(found, expected, atol=1e-10)
+        with pytest.raises(OptionError, match="has no level 'z'"):
+            family.probability_slope("z", eta)
+
+    @pytest.mark.parametrize("method", ["quantile", "quantile_slope"])
+    def test_a_shape_that_is_the_same_at_all_nodes(self, method):
+        """It is then computed once a row, for the same bits."""
+        function = getattr(registered()["gamma"](), method)
+        eta = np.stack(np.broadcast_arrays(self.ETA[:, None, 0] + np.arange(3), self.ETA[:, None, 1]), axis=-1)
+        np.testing.assert_array_equal(function(0.3, eta), np.stack([function(0.3, eta[:, j]) for j in range(3)], 1))
 
 
 class TestCensoring:
