@@ -78,6 +78,7 @@ class Effects(Recorded):
         method: Literal["dydx", "eyex", "dyex", "eydx"] = "dydx",
         atexog: Mapping[str, Any] | None = None,
         dummy: bool = False,
+        count: bool = False,
         *,
         columns: str | Sequence[str] | None = None,
         data: object = None,
@@ -95,11 +96,18 @@ class Effects(Recorded):
             Values of some of the variables left of the bar, by name.
         dummy : bool
             Whether 0/1 variables get the change from 0 to 1; categorical ones always do, level by level.
+        count : bool
+            False: the change when a count rises by one is not available here.
         columns : str or sequence of str, optional
             Variables left of the bar; all by default.
         data : optional
             As for `estimate`.
         """
+        if count:
+            raise OptionError(
+                "count=True asks for the change when a count rises by one; ask for it between two values, "
+                "estimate(dd.Contrast('children', 2, 1)), or with a function h(x, t, theta)."
+            )
         return self.estimate(AverageMarginalEffect(columns, method, dummy, at=at, atexog=atexog), data=data)
 
     def trimming(self, rules: Sequence[Overlap] = RULES) -> pd.DataFrame:

@@ -122,6 +122,11 @@ class TestProjection:
             (lambda r: r.most_and_least_affected("x0", share="a"), OptionError, "share is 'a'"),
             (lambda r: r.most_and_least_affected("x0", share=1e-6), OptionError, "no row is left in one of the groups"),
             (lambda r: r.gate("cut(x0, [-9, 0])"), DataError, "An expression needs a value in every row"),
+            (
+                lambda r: r.get_margeff("overall", "dydx", None, False, True),
+                OptionError,
+                "count=True asks for the change",
+            ),
             (lambda r: r.trimming([]), OptionError, r"rules=\[\]; needed is a list of dd.Overlap"),
             (lambda r: r.trimming(3), OptionError, "rules=3; needed is a list of dd.Overlap"),
             (
@@ -131,7 +136,7 @@ class TestProjection:
             ),
             (lambda r: r.gate("region").gate("region"), OptionError, "not a plain average"),
         ],
-        ids=range(26),
+        ids=range(27),
     )
     def test_refusals(self, draw, call, error, message):
         with pytest.raises(error, match=message):
