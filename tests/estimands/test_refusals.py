@@ -260,7 +260,7 @@ def test_what_says_the_same_twice(make, message):
     [
         (lambda: dd.AverageMarginalEffect([]), r"columns=\[\]; needed is a variable left of the bar"),
         (lambda: dd.Elasticity(3), "columns=3; needed is a variable left of the bar"),
-        (lambda: dd.AverageMarginalEffect(dummy="yes"), "dummy='yes'; it is True"),
+        (lambda: dd.AverageMarginalEffect(dummy="yes"), "dummy='yes'; True takes the change"),
         (lambda: dd.AverageMarginalEffect(atexog=[1, 2]), r"atexog=\[1, 2\]; give values by the names"),
         (lambda: dd.AverageMarginalEffect(atexog=3), "atexog=3; give values by the names"),
         (lambda: dd.OddsRatio(None), "columns=None; needed is the name of a coefficient"),
