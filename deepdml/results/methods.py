@@ -97,8 +97,8 @@ def _learner(fit: Fit) -> str:
     names = list(dict.fromkeys(name for nuisance in record.nuisances for name in nuisance.weights))
     each = "It is" if _law_is_known(record) else "Each of them is"
     text = (
-        f"{each} a convex combination, weighted by held-out loss, of these candidates: {_listed(names)}. The nets are "
-        f"{nets}."
+        f"{each} a convex combination, weighted by held-out loss, of these candidates: {_listed(names, len(names))}. "
+        f"The nets are {nets}."
     )
     quadratic = fit.family.constant_hessian
     recalibrated = ["theta(x)"] * quadratic + ["the treatment"] * (not _law_is_known(record))

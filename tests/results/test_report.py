@@ -206,6 +206,13 @@ def test_the_fit_of_a_nuisance_is_read(fitted, loss, word):
 
 
 class TestMethods:
+    def test_every_candidate_is_named(self, fitted):
+        names = [f"learner {k}" for k in range(12)]
+        nuisance = replace(fitted._fit.record.nuisances[0], weights=dict.fromkeys(names, 1 / 12))
+        res = with_record(fitted, nuisances=(nuisance,))
+        text = methods_text(res._fit, res._estimand, res._estimates)
+        assert f"these candidates: {', '.join(names[:-1])} and {names[-1]}. The nets are" in text
+
     def test_the_paragraph_says_what_was_done(self, fitted):
         text = methods_text(fitted._fit, fitted._estimand, fitted._estimates)
         for part in (
