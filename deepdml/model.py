@@ -205,7 +205,8 @@ class DeepDML:
         ----------
         learner : {"auto", "net"}
             "auto": nets, boosted trees, a linear fit, a sieve and means of clusters, stacked by held-out loss and
-            recalibrated on held-out residuals. "net": one net per block with refit heads and nothing else, for known settings and comparisons.
+            recalibrated on held-out residuals. "net": one net per block with refit heads and nothing else, for known
+            settings and comparisons.
         n_folds : int
             Folds; more than five nest in five blocks, whose nets they share.
         n_rep : int
