@@ -12,6 +12,7 @@ from deepdml.learn.influence import LocationScaleLaw, TreatmentLaw
 
 Float = NDArray[np.float64]
 
+NEAR = 1 / 16  # of the reach of a difference, where it is taken again
 CHUNK = 2**17  # numbers of a gradient at the nodes that are held at once: 1 MB stays in the processor's cache
 
 
@@ -72,16 +73,30 @@ def _bend(terms: Terms, theta: Float, noise: Float, fields: tuple[Field, ...], g
     """Return half the trace of d2H/dtheta2 (n, c, d, d) times the noise, from differences of the gradient.
 
     The differences reach as far as theta errs, along the principal axes of its covariance. They are exact for H of
-    third degree, and zero where H is linear in theta, which its gradient shows.
+    third degree, and zero where H is linear in theta, which its gradient shows. Where they exceed the standard
+    deviation of H to first order they are taken again near theta, and that is kept if it is less than half of them:
+    H then grows faster within that reach than any expansion follows, as variances of laws with heavy tails do.
     """
+    own = [field.own for field in fields]
     reach = np.sqrt(np.maximum(np.einsum("nkk->nk", noise), 0.0))
-    if np.array_equal(gradient, terms(theta + reach, *(field.own for field in fields))[1]):
+    if np.array_equal(gradient, terms(theta + reach, *own)[1]):
         return np.zeros((len(theta), gradient.shape[-2]))
     variances, axes = np.linalg.eigh(noise)
     steps = axes * np.sqrt(np.maximum(variances, 0.0))[:, None]
+    total = _differences(terms, theta, steps, own)
+    doubtful = np.flatnonzero((np.abs(total) > np.sqrt(((gradient @ steps) ** 2).sum(-1))).any(-1))
+    if len(doubtful):
+        there = [values if len(values) == 1 else values[doubtful] for values in own]
+        near = _differences(terms, theta[doubtful], NEAR * steps[doubtful], there) / NEAR**2
+        total[doubtful] = np.where(np.abs(total[doubtful]) > 2.0 * np.abs(near), near, total[doubtful])
+    return total
+
+
+def _differences(terms: Terms, theta: Float, steps: Float, own: list[Float]) -> Float:
+    """Return half the sum of second derivatives (n, c) along the columns of `steps` (n, d, d)."""
     total = 0.0
     for step in np.moveaxis(steps, 2, 0):
-        ahead, behind = (terms(theta + sign * step, *(field.own for field in fields))[1] for sign in (1.0, -1.0))
+        ahead, behind = (terms(theta + sign * step, *own)[1] for sign in (1.0, -1.0))
         total = total + 0.25 * ((ahead - behind) @ step[:, :, None])[..., 0]
     return np.asarray(total)
 
