@@ -56,7 +56,7 @@ def test_noise_of_theta_bends_a_quadratic_by_half_the_trace() -> None:
 
 
 def test_a_bend_beyond_any_expansion_is_taken_near_theta() -> None:
-    """H = exp(5 theta_1): differences over a standard deviation of one would give sinh(5) / 5, fifteen times as much."""
+    """H = exp(5 theta_1): differences over a standard deviation of one would be fifteen times as much."""
     sample = replace(noisy(), noise=np.broadcast_to(np.eye(2), (200, 2, 2)))
     found = UserFunction(lambda x, t, theta: torch.exp(5 * theta[..., 1])).evaluate(sample)
     np.testing.assert_allclose(found.bend[:, 0], 12.5 * found.values[:, 0], rtol=0.02)  # (5 / 16)^2 / 6 beyond
