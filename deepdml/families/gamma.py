@@ -10,11 +10,11 @@ from scipy import special
 
 from deepdml.families.arrays import digamma, exp, lgamma, log, matrix, stack, trigamma, zeros_like
 from deepdml.families.base import Float, difference, register
-from deepdml.families.indices import MultiIndex
+from deepdml.families.indices import LogMean
 
 
 @register
-class Gamma(MultiIndex):
+class Gamma(LogMean):
     """y ~ Gamma with E[y] = exp(t' theta(x)) and Var(y) = E[y]^2 / shape(x); coefficients are semi-elasticities."""
 
     name = "gamma"
@@ -47,18 +47,6 @@ class Gamma(MultiIndex):
     def start(self, y: Any) -> list[float]:
         mean = y.mean()
         return [log(mean), log(mean**2 / ((y - mean) ** 2).mean())]
-
-    def mean(self, eta: Any) -> Any:
-        return exp(eta[..., 0])
-
-    def mean_slope(self, eta: Any) -> Any:
-        mean = self.mean(eta)
-        return stack([mean, zeros_like(mean)])
-
-    def mean_curvature(self, eta: Any) -> Any:
-        mean = self.mean(eta)
-        zero = zeros_like(mean)
-        return matrix([[mean, zero], [zero, zero]])
 
     def variance(self, eta: Any) -> Any:
         return exp(2.0 * eta[..., 0] - eta[..., 1])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from deepdml.families.arrays import zeros_like
+from deepdml.families.arrays import exp, matrix, stack, zeros_like
 from deepdml.families.base import Array, Family, Float, difference
 
 
@@ -134,3 +134,19 @@ class MultiIndex(Family):
         It stops where a loss gains little of itself, and so would go on for long where such a term cancels the rest.
         """
         return zeros_like(y if y.ndim == 1 else y[:, 0])
+
+
+class LogMean(MultiIndex):
+    """Families of two indices of which the first is the log of the mean."""
+
+    def mean(self, eta: Any) -> Any:
+        return exp(eta[..., 0])
+
+    def mean_slope(self, eta: Any) -> Any:
+        mean = self.mean(eta)
+        return stack([mean, zeros_like(mean)])
+
+    def mean_curvature(self, eta: Any) -> Any:
+        mean = self.mean(eta)
+        zero = zeros_like(mean)
+        return matrix([[mean, zero], [zero, zero]])

@@ -22,12 +22,13 @@ from deepdml.families.arrays import (
 )
 from deepdml.families.base import register
 from deepdml.families.counts import Counts
+from deepdml.families.indices import LogMean
 
 POINTS, REACH = 72, (1e-6, 34.0)  # of the quadrature: nine digits for means up to 5,000 and any dispersion
 
 
 @register
-class NegBin(Counts):
+class NegBin(LogMean, Counts):
     """Counts with E[y] = exp(t' theta(x)) and Var(y) = E[y] + alpha(x) E[y]^2 (NB2); coefficients as in poisson.
 
     References
@@ -85,18 +86,6 @@ class NegBin(Counts):
         extra = (((y - mean) ** 2 - mean) / (1.0 + mean)).sum()
         alpha = extra / (mean**2 / (1.0 + mean)).sum()
         return [log(alpha.clip(0.1 / mean.mean()))]
-
-    def mean(self, eta: Any) -> Any:
-        return exp(eta[..., 0])
-
-    def mean_slope(self, eta: Any) -> Any:
-        mean = self.mean(eta)
-        return stack([mean, zeros_like(mean)])
-
-    def mean_curvature(self, eta: Any) -> Any:
-        mean = self.mean(eta)
-        zero = zeros_like(mean)
-        return matrix([[mean, zero], [zero, zero]])
 
     def variance(self, eta: Any) -> Any:
         mean = exp(eta[..., 0])
