@@ -26,7 +26,7 @@ class Curve(Averaged):
     """E[y(v)] at several values v of a variable."""
 
     between: ClassVar[bool] = False
-    """Whether values between those of the data are needed, which categories do not have."""
+    """Whether values between those of the data are needed, which categories and two prices do not have."""
 
     def doses(self) -> tuple[str, tuple[Any, ...]]:
         """Return the variable and its values."""
@@ -36,7 +36,7 @@ class Curve(Averaged):
         family = sample.family
         column, values = self.doses()
         if self.between:
-            sample.treatments.check_number(column)
+            _refuse_few_prices(sample, column)
 
         def terms(theta: Float, *rows: Float) -> tuple[Float, Float]:
             pairs = [mean(family, row, theta) for row in rows]
@@ -45,7 +45,7 @@ class Curve(Averaged):
         return terms, places(sample, column, values)
 
 
-def refuse_few_prices(sample: Sample, column: str) -> None:
+def _refuse_few_prices(sample: Sample, column: str) -> None:
     """Raise OptionError for a price that is no number, or has two values, between which demand is unknown."""
     sample.treatments.check_number(column)
     if isinstance(sample.law, DiscreteLaw):
@@ -135,10 +135,6 @@ class ConsumerWelfare(Curve):
 
     def labels(self, sample: Sample, q: int) -> tuple[str, ...]:
         return (f"welfare, {self.column}: {self.old:g} to {self.new:g}{self.suffix(sample)}",)
-
-    def parts(self, sample: Sample) -> tuple[Terms, tuple[Field, ...]]:
-        refuse_few_prices(sample, self.column)
-        return super().parts(sample)
 
     def doses(self) -> tuple[str, tuple[Any, ...]]:
         nodes = np.polynomial.legendre.leggauss(NODES)[0]

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from deepdml.errors import OptionError, refuse_no_number
 from deepdml.estimands.base import Sample, register
-from deepdml.estimands.dose_response import Curve, refuse_few_prices
-from deepdml.estimands.fields import Field, Terms
+from deepdml.estimands.dose_response import Curve
 
 Float = NDArray[np.float64]
 
@@ -60,10 +59,6 @@ class OptimalPrice(Curve):
 
     def labels(self, sample: Sample, q: int) -> tuple[str, ...]:
         return (f"optimal {self.column}{self.suffix(sample)}", f"profit at optimal {self.column}{self.suffix(sample)}")
-
-    def parts(self, sample: Sample) -> tuple[Terms, tuple[Field, ...]]:
-        refuse_few_prices(sample, self.column)
-        return super().parts(sample)
 
     def doses(self) -> tuple[str, tuple[Any, ...]]:
         middle, half = (self.low + self.high) / 2, (self.high - self.low) / 2

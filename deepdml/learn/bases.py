@@ -80,14 +80,14 @@ def constant_basis(x: Tensor) -> Basis:
 
 def linear_basis(x: Tensor) -> Basis:
     """Return the basis of standardized covariates."""
-    mean, scale = moments(x)
+    mean, scale = _moments(x)
     empty = mean.new_zeros(0, 0)
     return Basis(mean, scale, None, empty, 0, torch.zeros_like(mean), torch.ones_like(mean))
 
 
 def sieve_basis(x: Tensor) -> Basis:
     """Return the basis of low-order terms, on principal components where p > 25."""
-    mean, scale = moments(x)
+    mean, scale = _moments(x)
     p = x.shape[1]
     sample = (x[:: max(1, len(x) // 20_000)].double() - mean) / scale
     directions = torch.eye(p, dtype=torch.float64, device=x.device)
@@ -104,7 +104,7 @@ def sieve_basis(x: Tensor) -> Basis:
     return Basis(mean, scale, directions, knots, plain.n_pairs, raw.mean(0), torch.where(spread > 1e-6, spread, 1.0))
 
 
-def moments(x: Tensor) -> tuple[Tensor, Tensor]:
+def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return means and standard deviations (p,) of covariates (n, p); the latter 1 for a constant column."""
     total = torch.zeros(x.shape[1], dtype=torch.float64, device=x.device)
     square = torch.zeros_like(total)

@@ -96,12 +96,9 @@ def fit_groups(
     Newton's method runs on all features; fits on a group, the constant among it, are read off its last quadratic.
     """
     newton = _Newton(task, basis, x, scheme, units)
-    minima, paths = newton.run(), []
-    for minimum in minima:
-        last = minimum.quadratic()
-        paths.append(torch.cat([minimum.group_path(last, group) for group in groups]))
-    losses = newton.held_out_losses(torch.stack(paths))
-    return _chosen(name, newton, minima, torch.stack(paths), losses, PENALTIES * len(groups))
+    minima = newton.run()
+    paths = torch.stack([minimum.group_paths(minimum.quadratic(), groups) for minimum in minima])
+    return _chosen(name, newton, minima, paths, newton.held_out_losses(paths), PENALTIES * len(groups))
 
 
 def fit_sieve(task: Task, basis: Features, x: Tensor, scheme: Scheme, units: Units) -> tuple[BasisFit, BasisFit]:
@@ -157,21 +154,24 @@ class _Minimum:
         """Return coefficients (l, f, o) at every ridge penalty, from the last quadratic."""
         return torch.stack([self.at + last.minimize(penalty, self.at.shape[1], self.at) for penalty in PENALTIES])
 
-    def group_path(self, last: Quadratic, group: Tensor) -> Tensor:
-        """Return coefficients (l, f, o) of the features in `group` at every ridge penalty, from the last quadratic."""
-        f, o = self.at.shape
-        kept = (torch.arange(o, device=group.device)[:, None] * f + group).reshape(-1)
-        at_zero = last.gradient - last.hessian @ self.at.T.reshape(-1)
-        own = Quadratic(last.hessian[kept[:, None], kept], at_zero[kept])
-        path = self.at.new_zeros(len(PENALTIES), f, o)
-        path[:, group] = torch.stack([own.minimize(penalty, o) for penalty in PENALTIES])
-        return path
+    def group_paths(self, last: Quadratic, groups: list[Tensor]) -> Tensor:
+        """Return coefficients (groups * l, f, o) of each group of features alone at every ridge penalty."""
+        (f, o), at_zero, paths = self.at.shape, self._gradient_at_zero(last), []
+        for group in groups:
+            kept = (torch.arange(o, device=group.device)[:, None] * f + group).reshape(-1)
+            own = Quadratic(last.hessian[kept[:, None], kept], at_zero[kept])
+            path = self.at.new_zeros(len(PENALTIES), f, o)
+            path[:, group] = torch.stack([own.minimize(penalty, o) for penalty in PENALTIES])
+            paths.append(path)
+        return torch.cat(paths)
 
     def sparse_path(self, last: Quadratic) -> Tensor:
         """Return coefficients (l, f, o) at every threshold for a feature to stay, from the last quadratic."""
         start = self.at + last.minimize(SPARSE_START, self.at.shape[1], self.at)
-        at_zero = last.gradient - last.hessian @ self.at.T.reshape(-1)
-        return sparse_path(last.hessian, at_zero, start, self.noise)
+        return sparse_path(last.hessian, self._gradient_at_zero(last), start, self.noise)
+
+    def _gradient_at_zero(self, last: Quadratic) -> Tensor:
+        return last.gradient - last.hessian @ self.at.T.reshape(-1)
 
 
 def _to_common(task: Task, coefficients: Tensor, units: Units) -> Tensor:

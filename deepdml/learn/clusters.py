@@ -17,7 +17,7 @@ from scipy.cluster.vq import kmeans2
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from deepdml.learn.bases import MAX_DIRECTIONS, moments
+from deepdml.learn.bases import MAX_DIRECTIONS, Features
 
 NUMBERS = (5, 10, 20, 40)  # of clusters, among which held-out rows choose
 LEAST_ROWS = 25  # for each cluster
@@ -68,8 +68,8 @@ class Clusters:
         return torch.cat([torch.ones_like(hot[:, :1]), hot], 1)
 
 
-def find_clusters(x: Tensor, rng: np.random.Generator) -> Clusters | None:
-    """Return clusters of covariates (n, p), by k-means.
+def find_clusters(linear: Features, x: Tensor, rng: np.random.Generator) -> Clusters | None:
+    """Return clusters of covariates (n, p), standardized as a linear basis does, by k-means.
 
     None for up to 25 columns, where the sieve and the trees follow groups, and where there are too few different rows.
 
@@ -79,7 +79,7 @@ def find_clusters(x: Tensor, rng: np.random.Generator) -> Clusters | None:
     """
     if x.shape[1] <= MAX_DIRECTIONS:
         return None
-    mean, scale = moments(x)
+    mean, scale = linear.mean, linear.scale
     sample = (x[:: max(1, len(x) // ROWS)].double() - mean) / scale
     z = sample.cpu().numpy()
     most = max((k for k in NUMBERS if k * LEAST_ROWS <= len(x)), default=0)

@@ -168,7 +168,7 @@ def learn_nuisances(
     if setting.options.learner == "net":
         return [_with_heads(setting, start, nets, seeds) for start, nets in zip(starts, trained, strict=True)]
     sieve, bins = sieve_basis(x), Bins.cut(x) if x.shape[1] <= MAX_COVARIATES else None
-    clusters = find_clusters(x, np.random.default_rng(seeds.generate_state(4)))
+    clusters = find_clusters(starts[0].linear.basis, x, np.random.default_rng(seeds.generate_state(4)))
     learned = []
     for start, nets in zip(starts, trained, strict=True):
         task, units = start.linear.task, start.units

@@ -42,6 +42,12 @@ def draw(path: str, design: str, n: int, seed: int, p: int = 0) -> dict[str, Any
     return {"n": n, "p": x.shape[1], "largest_y": float(y.max())}
 
 
+def _import_all() -> None:
+    """Import what a fit does, so that no import is timed; the peer's modules are imported before its clock, too."""
+    for layer in ("results", "learn.fitting"):
+        importlib.import_module(f"deepdml.{layer}")
+
+
 def ours(path: str, family: str, seed: int = 1, **options: Any) -> dict[str, Any]:
     """Time `deepdml.fit` from a DataFrame to Results; `options` are those of fit."""
     import pandas as pd
@@ -49,9 +55,7 @@ def ours(path: str, family: str, seed: int = 1, **options: Any) -> dict[str, Any
 
     import deepdml
 
-    for layer in ("results", "learn.fitting"):  # the peer's modules are imported before its clock starts, too
-        importlib.import_module(f"deepdml.{layer}")
-
+    _import_all()
     torch.set_num_threads(1)
     drawn = np.load(path)
     covariates = pd.DataFrame(drawn["x"], columns=[f"emb_{j}" for j in range(drawn["x"].shape[1])])
@@ -157,8 +161,7 @@ def family_time(design: str, n: int, p: int, seed: int, law: str = "", family: s
     from deepdml import simulate
     from deepdml.errors import DeepDMLWarning
 
-    for layer in ("results", "learn.fitting"):  # no import is timed
-        importlib.import_module(f"deepdml.{layer}")
+    _import_all()
     warnings.simplefilter("ignore", DeepDMLWarning)
     torch.set_num_threads(1)
     drawn = getattr(simulate, design)(n=n, seed=seed, **({"family": law} if law else {}))

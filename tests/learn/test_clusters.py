@@ -39,7 +39,7 @@ def columns(frame: pd.DataFrame) -> torch.Tensor:
 def clustered(posed, frame: pd.DataFrame, family: str = "gaussian"):
     p = posed(family, "y ~ t | x_*", frame=frame)
     task, x = p.problem.outcome, p.problem.x
-    clusters = find_clusters(x, np.random.default_rng(1))
+    clusters = find_clusters(linear_basis(x), x, np.random.default_rng(1))
     return p, clusters, fit_groups("clusters", task, clusters, clusters.groups, x, p.scheme, p.units(task))
 
 
@@ -53,7 +53,7 @@ def held_out_loss(p, fit) -> float:
 
 def test_features_are_standardized_indicators():
     x = columns(grouped(1_000))
-    clusters = find_clusters(x, np.random.default_rng(1))
+    clusters = find_clusters(linear_basis(x), x, np.random.default_rng(1))
     features = clusters(x)
     assert features.shape == (1_000, clusters.n_features) == (1_000, 1 + sum(NUMBERS))
     torch.testing.assert_close(features[:, 1:].mean(0), torch.zeros(sum(NUMBERS)).double(), rtol=0, atol=1e-12)
@@ -70,7 +70,7 @@ def test_groups_are_found():
     """With twenty clusters or more none mixes two groups, which are much further apart than rows of one group."""
     frame = grouped(1_000)
     x = columns(frame)
-    clusters = find_clusters(x, np.random.default_rng(1))
+    clusters = find_clusters(linear_basis(x), x, np.random.default_rng(1))
     for group in clusters.groups[2:]:
         nearest = (clusters(x)[:, group[1:]] > 0).double().argmax(1).numpy()
         assert (frame.groupby(nearest)["group"].nunique() == 1).all()
@@ -114,17 +114,20 @@ def test_a_group_of_features_is_fitted_as_if_it_stood_alone(posed):
 @pytest.mark.parametrize(("n", "most"), [(60, None), (130, 5), (300, 10), (1_000, 40)])
 def test_each_cluster_has_rows(n, most):
     x = columns(grouped(n))
-    clusters = find_clusters(x, np.random.default_rng(1))
+    clusters = find_clusters(linear_basis(x), x, np.random.default_rng(1))
     assert (clusters and int(clusters.number.max())) == most
 
 
 def test_there_are_no_more_clusters_than_different_rows():
     x = torch.eye(P)[torch.arange(900) % 12]
-    clusters = find_clusters(x, np.random.default_rng(1))
+    clusters = find_clusters(linear_basis(x), x, np.random.default_rng(1))
     assert clusters is not None
     assert clusters.number.unique().tolist() == [5, 10]
-    assert find_clusters(x[:, :25], np.random.default_rng(1)) is None  # few columns are left to the sieve
-    assert find_clusters(torch.ones(900, P), np.random.default_rng(1)) is None
+    assert (
+        find_clusters(linear_basis(x[:, :25]), x[:, :25], np.random.default_rng(1)) is None
+    )  # few columns are left to the sieve
+    ones = torch.ones(900, P)
+    assert find_clusters(linear_basis(ones), ones, np.random.default_rng(1)) is None
 
 
 def test_outcomes_of_a_block_do_not_reach_what_predicts_it(posed):
