@@ -47,7 +47,7 @@ class ResultsFileError(DeepDMLError, ValueError):
 
 
 class DeepDMLWarning(UserWarning):
-    """Root of the warnings; each one also stands in the summary's foot."""
+    """Root of the warnings; each one of a fit also stands in the summary's foot."""
 
 
 class OverlapWarning(DeepDMLWarning):
@@ -56,6 +56,10 @@ class OverlapWarning(DeepDMLWarning):
 
 class FitWarning(DeepDMLWarning):
     """Held-out residuals of outcome and treatment still vary with the covariates: the estimate may be biased."""
+
+
+class EmbeddingWarning(DeepDMLWarning):
+    """Texts are longer than their encoder reads."""
 
 
 class DimensionWarning(DeepDMLWarning):

@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from deepdml.embed.cards import NOT_STATED, Card, attach
 from deepdml.embed.encoding import (
     Cache,
     Encode,
     Encoder,
+    Limited,
     Run,
     embed,
     file_digest,
@@ -68,6 +71,11 @@ def multimodal(
     MissingLibraryError
         Without open_clip.
 
+    Warns
+    -----
+    EmbeddingWarning
+        As `deepdml.embed.text`; most CLIP models read 77 tokens.
+
     References
     ----------
     Radford et al., "Learning Transferable Visual Models From Natural Language Supervision" (ICML 2021).
@@ -117,8 +125,14 @@ def _load(clip: Any, kind: str, model: str, weights: str, run: Run, device: str 
     if kind == "image":
         tower = _tower(net, "encode_image")
         return run_module(tower, run, device, lambda batch: stack(batch, prepare))
-    tokenizer = clip.get_tokenizer(model)
-    return run_module(_tower(net, "encode_text"), run, device, tokenizer)
+    tokenizer, limit = clip.get_tokenizer(model), net.context_length
+
+    def is_longer(texts: list[str]) -> NDArray[np.bool_]:
+        last = np.asarray(tokenizer(["", *texts], context_length=limit + 1)[:, -1])
+        longer: NDArray[np.bool_] = last[1:] != last[0]  # which is padding
+        return longer
+
+    return Limited(run_module(_tower(net, "encode_text"), run, device, tokenizer), limit, is_longer)
 
 
 def _tower(net: Any, method: Literal["encode_image", "encode_text"]) -> Any:

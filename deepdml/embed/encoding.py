@@ -20,7 +20,14 @@ from tqdm import tqdm
 
 from deepdml.embed.cache import Found, Store, open_store
 from deepdml.embed.cards import NOT_STATED, Card, attach
-from deepdml.errors import DataError, MissingLibraryError, OptionError, refuse_no_whole
+from deepdml.errors import (
+    DataError,
+    EmbeddingWarning,
+    MissingLibraryError,
+    OptionError,
+    refuse_no_whole,
+    warn,
+)
 from deepdml.terminal import shows_progress
 
 if TYPE_CHECKING:
@@ -33,6 +40,29 @@ Cache = str | os.PathLike[str] | bool | None
 _BATCHES_PER_CALL = 16  # a library's own loop over batches costs less than ours; the bar moves and memory stays small
 _DIGITS = 16  # of a SHA-256, as a revision
 _SHARD_ROWS = 8_192  # are encoded between two writes: what an interrupted run can lose
+
+
+@dataclass(frozen=True, slots=True)
+class Limited:
+    """A loaded text encoder that reads the beginning of a text alone.
+
+    Parameters
+    ----------
+    encode : callable
+        From a list of m texts to an (m, p) array.
+    limit : int
+        Tokens that it reads.
+    is_longer : callable
+        From a list of m texts to an (m,) array of bool: which have more tokens.
+    """
+
+    encode: Encode
+    limit: int
+    is_longer: Callable[[list[str]], NDArray[np.bool_]]
+
+    def __call__(self, texts: list[str]) -> Any:
+        """Encode texts."""
+        return self.encode(texts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +144,8 @@ def _encode(missing: dict[bytes, Any], encoder: Encoder, store: Store | None, ru
     if store is not None:
         store.prepare()
     encode, done, written = encoder.load(), list[Float](), 0
+    if isinstance(encode, Limited):
+        _warn_of_longer(encode, encoder.card.model, [missing[key] for key in order])
     step = run.batch_size * _BATCHES_PER_CALL
     hidden = not shows_progress(run.progress)
     try:
@@ -134,6 +166,20 @@ def _encode(missing: dict[bytes, Any], encoder: Encoder, store: Store | None, ru
     for block in done:
         found.add(order[start : start + len(block)], block)
         start += len(block)
+
+
+def _warn_of_longer(encode: Limited, model: str, texts: list[str]) -> None:
+    """Count the texts whose end the encoder does not read, and warn of them."""
+    longer = 0
+    for start in range(0, len(texts), _SHARD_ROWS):
+        longer += int(encode.is_longer(texts[start : start + _SHARD_ROWS]).sum())
+    if longer:
+        warn(
+            f"{model} reads the first {encode.limit:,} tokens of a text; {longer:,} of {len(texts):,} distinct texts "
+            "are longer, and their ends leave no trace in the embedding. Take a model that reads more, or embed "
+            "parts of the texts as columns of their own (prefix=).",
+            EmbeddingWarning,
+        )
 
 
 def _tail(blocks: list[Float], rows: int) -> Float:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from deepdml.embed.cache import digest
 from deepdml.embed.cards import NOT_STATED, Card
@@ -18,6 +19,7 @@ from deepdml.embed.encoding import (
     Cache,
     Encode,
     Encoder,
+    Limited,
     Own,
     Run,
     embed,
@@ -104,6 +106,11 @@ def text(
         For a model that cannot be loaded.
     MissingLibraryError
         Without the library that the model needs.
+
+    Warns
+    -----
+    EmbeddingWarning
+        Where texts that are not in the cache have more tokens than the model reads.
 
     References
     ----------
@@ -224,7 +231,15 @@ def _sentence_transformer(weights: _Weights, run: Run, device: str | None) -> En
         place_of(device)
     with loading(weights.place):
         model = transformers.SentenceTransformer(weights.place, revision=weights.commit, device=device)
-    return lambda texts: model.encode(texts, batch_size=run.batch_size, show_progress_bar=False, convert_to_numpy=True)
+
+    def encode(texts: list[str]) -> Any:
+        return model.encode(texts, batch_size=run.batch_size, show_progress_bar=False, convert_to_numpy=True)
+
+    def is_longer(texts: list[str]) -> NDArray[np.bool_]:
+        tokens = model.tokenizer(texts, truncation=False, verbose=False)["input_ids"]
+        return np.array([len(row) > model.max_seq_length for row in tokens])
+
+    return encode if model.max_seq_length is None else Limited(encode, model.max_seq_length, is_longer)
 
 
 def _wordllama(run: Run, licence: str | None) -> Encoder:

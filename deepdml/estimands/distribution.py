@@ -113,6 +113,16 @@ class TailProbability(OfLaw):
             refuse_no_number("a value of cuts", cut, "one number, in units of the outcome")
         return [(partial(family.tail, cut), partial(family.tail_slope, cut)) for cut in self.cuts]
 
+    def evaluate(self, sample: Sample) -> Evaluation:
+        found = super().evaluate(sample)
+        for j, cut in enumerate(self.cuts):
+            if not found.gradient[:, j].any():
+                raise OptionError(
+                    f"P(y > {cut}) is 0 or 1 in every row, which no treatment or covariate moves; take a cut inside "
+                    "the range of the outcome."
+                )
+        return found
+
 
 @register
 @dataclass(frozen=True)

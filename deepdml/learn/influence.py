@@ -200,11 +200,10 @@ class FitRecord:
     `strategy` names how Lambda was obtained, `treatment_model` the model of T given x; `hidden` the widths of the
     `backbone`; `overlap` maps a label to a share or a quantile (propensity by level, or the residual sd of T);
     `clipped_share` and `floored_share` are shares of rows in [0, 1]; `min_eigenvalue` is the smallest
-    eigenvalue of Lambda over the rows; `notes` are the warnings of the fit, one sentence each; `signal` holds the
-    statistics of what is left in held-out residuals, by name (learn/signal.py); `history` holds a training curve per
-    repetition, nuisance, neural candidate and copy: lists "step" and "loss", the mean held-out loss over the snapshots
-    in the standardized units of the nets; `jumps` holds the covariate, the cut and the share of
-    nets of each jump that at least half of the nets found (learn/jumps.py).
+    eigenvalue of Lambda over the rows; `signal` holds the statistics of what is left in held-out residuals, by name
+    (learn/signal.py); `history` holds a training curve per repetition, nuisance, neural candidate and copy: lists
+    "step" and "loss", the mean held-out loss over the snapshots in the standardized units of the nets; `jumps` holds
+    the covariate, the cut and the share of nets of each jump that at least half of the nets found (learn/jumps.py).
     """
 
     family: str
@@ -224,7 +223,6 @@ class FitRecord:
     clipped_share: float
     floored_share: float
     min_eigenvalue: float
-    notes: tuple[str, ...] = ()
     signal: dict[str, float] = field(default_factory=dict)
     history: tuple[dict[str, Any], ...] = ()
     backbone: str = "mlp"

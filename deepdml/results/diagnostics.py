@@ -153,8 +153,6 @@ class Diagnostics:
         if self.disagreement.notna().any():
             lines += ["", "Standard deviation between repetitions, in standard errors"]
             lines += [f"  {name}: {value:.2f}" for name, value in self.disagreement.items()]
-        if self.record.notes:
-            lines += ["", "Notes of the fit", *(f"  {note}" for note in self.record.notes)]
         return "\n".join(lines)
 
     def _jump_lines(self) -> list[str]:

@@ -300,7 +300,6 @@ def _record(fits: Mapping[str, Fit]) -> FitRecord:
         clipped_share=max(r.clipped_share for r in every),
         floored_share=max(r.floored_share for r in every),
         min_eigenvalue=min(r.min_eigenvalue for r in every),
-        notes=tuple(f"{label}: {note}" for label, r in records.items() for note in r.notes),
         signal={f"{label}: {name}": value for label, r in records.items() for name, value in r.signal.items()},
         jumps=tuple((f"{label}: {name}", cut, nets) for label, r in records.items() for name, cut, nets in r.jumps),
         history=(),

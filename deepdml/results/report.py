@@ -229,7 +229,7 @@ def checks(diagnostics: Diagnostics, fit: Fit, estimates: Estimates) -> list[Che
         reading = notes[0] if notes else "No single row decides a standard error."
         figure = f"at most {largest.max():.1%} of a variance"
         found.append(Check("most influential row", figure, reading, bool(notes)))
-    return [*found, *(Check("note", "", note, True) for note in (*estimates.covariance.notes, *record.notes))]
+    return [*found, *(Check("note", "", note, True) for note in estimates.covariance.notes)]
 
 
 def _skill_check(name: Any, row: pd.Series) -> Check:

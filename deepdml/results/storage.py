@@ -341,9 +341,10 @@ def _fit(meta: dict[str, Any], arrays: Arrays, nets: TrainedNets | None) -> Fit:
 
 def _record(values: dict[str, Any]) -> FitRecord:
     nuisances = tuple(NuisanceFit(**nuisance) for nuisance in values["nuisances"])
-    tuples = {key: tuple(values[key]) for key in ("hidden", "notes", "history")}
+    known = {key: value for key, value in values.items() if key != "notes"}  # older files have them, always empty
+    tuples = {key: tuple(values[key]) for key in ("hidden", "history")}
     jumps = tuple((name, cut, nets) for name, cut, nets in values.get("jumps", ()))
-    return FitRecord(**{**values, **tuples, "nuisances": nuisances, "jumps": jumps})
+    return FitRecord(**{**known, **tuples, "nuisances": nuisances, "jumps": jumps})
 
 
 def _recipe(meta: dict[str, Any], arrays: Arrays) -> Recipe | None:

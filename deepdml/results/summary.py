@@ -170,7 +170,6 @@ def _foot(fit: Fit, estimates: Estimates) -> list[str]:
         *influence_notes(estimates, fit.weights),
         *_of_each(fit, lambda part: [*regularization_notes(part.record), *dimension_notes(part)]),
         *estimates.covariance.notes,
-        *_of_each(fit, lambda part: part.record.notes),
     ]
     numbered = [f"[{number}] {note}" for number, note in enumerate(dict.fromkeys(notes), start=1)]
     return [*_formulas(fit), "Notes:", *numbered]

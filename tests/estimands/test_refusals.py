@@ -282,6 +282,12 @@ def test_cuts_are_numbers_of_an_outcome_that_is_one(known, cut):
         known("logit", "binary").results.estimate(dd.TailProbability(cut))
 
 
+@pytest.mark.parametrize("cut", [-1, 1])
+def test_cuts_beyond_which_the_outcome_never_or_always_lies(known, cut):
+    with pytest.raises(OptionError, match=rf"P\(y > {cut}\) is 0 or 1 in every row"):
+        known("logit", "binary").results.estimate(dd.TailProbability([0, cut]))
+
+
 @pytest.mark.parametrize("asked", [dd.ConsumerWelfare("t", 1, 0), dd.OptimalPrice("t", 0, 1)], ids=["welfare", "price"])
 def test_a_price_with_two_values(known, asked):
     with pytest.raises(OptionError, match=r"'t' has no values but 0 and 1, .* use Contrast\('t', 1, 0\)"):

@@ -109,6 +109,17 @@ def build() -> Callable[..., Known]:
 
 
 @pytest.fixture
+def annotate() -> Callable[[Results, str], Results]:
+    """Return a function that gives the covariance of a Results a note."""
+
+    def annotate(res: Results, note: str) -> Results:
+        covariance = replace(res._estimates.covariance, notes=(note,))
+        return Results(res._fit, res._estimand, replace(res._estimates, covariance=covariance), res._model)
+
+    return annotate
+
+
+@pytest.fixture
 def results() -> Results:
     """The binary design's Results."""
     return known().results()

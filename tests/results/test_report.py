@@ -185,8 +185,8 @@ def test_other_tables_and_dropped_rows(known, tmp_path):
     assert sum("were dropped" in text for text in page.texts["p"]) == 2
 
 
-def test_checks_read_the_diagnostics(fitted):
-    res = with_record(fitted, clipped_share=0.04, notes=("A note of the fit.",))
+def test_checks_read_the_diagnostics(fitted, annotate):
+    res = annotate(with_record(fitted, clipped_share=0.04), "A note of the covariance.")
     found = {check.about: check for check in checks(res.diagnostics, res._fit, res._estimates)}
     assert found["fit of the outcome"].figure == "50% of a constant's excess loss removed"
     assert not found["fit of the outcome"].look
@@ -195,7 +195,7 @@ def test_checks_read_the_diagnostics(fitted):
     assert found["propensities clipped"].look
     assert "region of overlap" in found["propensities clipped"].reading
     assert not found["Lambda floored"].look
-    assert found["note"].reading == "A note of the fit."
+    assert found["note"].reading == "A note of the covariance."
 
 
 @pytest.mark.parametrize(("loss", "word"), [(0.5, "Better out of fold"), (0.7, "As good"), (1.1, "No better")])

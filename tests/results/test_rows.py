@@ -144,7 +144,7 @@ def test_a_constant_coefficient_is_one_bar() -> None:
 def test_diagnostics(build: Callable[..., Any]) -> None:
     known = build()
     nuisances = (replace(known.record.nuisances[0], loss_perfect=0.2), known.record.nuisances[1])
-    record = replace(known.record, nuisances=nuisances, notes=("signal left",), history=({"step": 1.0, "loss": 2.0},))
+    record = replace(known.record, nuisances=nuisances, history=({"step": 1.0, "loss": 2.0},))
     diagnostics = replace(known, record=record).results().diagnostics
     table = diagnostics.to_frame()
     assert list(table.index) == ["outcome", "propensity"]
@@ -154,7 +154,7 @@ def test_diagnostics(build: Callable[..., Any]) -> None:
     assert (diagnostics.min_eigenvalue, diagnostics.clipped_share, diagnostics.floored_share) == (0.07, 0.0, 0.0)
     assert diagnostics.history.loc[0, "loss"] == 2.0
     text = str(diagnostics)
-    for part in ("outcome", "net 0.70, linear 0.30", "net 12", "P(t = 1), 1 %: 0.12", "0.07", "signal left"):
+    for part in ("outcome", "net 0.70, linear 0.30", "net 12", "P(t = 1), 1 %: 0.12", "0.07"):
         assert part in text
 
 

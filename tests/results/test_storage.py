@@ -230,6 +230,12 @@ def test_other_contents_are_refused(
         load(tmp_path / "a")
 
 
+def test_files_with_the_notes_of_earlier_versions_are_read(results: Results, tmp_path: Path) -> None:
+    results.save(tmp_path / "a")
+    rewrite(tmp_path / "a", lambda meta: meta["record"].update(notes=[]))
+    assert load(tmp_path / "a")._fit.record == results._fit.record
+
+
 def test_damaged_files_are_refused(results: Results, tmp_path: Path) -> None:
     path = tmp_path / "a"
     results.save(path)

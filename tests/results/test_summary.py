@@ -39,19 +39,16 @@ def test_the_head_says_what_was_done(build: Callable[..., Any]) -> None:
         assert part in text
 
 
-def test_the_foot_carries_warnings(build: Callable[..., Any]) -> None:
-    known = build(weights=True)
-    note = "The kernel statistic of the held-out residuals is 8.1: signal is left, so the interval may miss."
-    text = squeezed(str(replace(known, record=replace(known.record, notes=(note,))).results().summary()))
+def test_the_foot_carries_warnings(build: Callable[..., Any], annotate: Callable[[Results, str], Results]) -> None:
+    note = "There are 8 clusters: the interval may miss."
+    text = squeezed(str(annotate(build(weights=True).results(), note).summary()))
     assert note in text
     assert "Sampling weights are used" in text
     assert "Smallest eigenvalue of Lambda over the rows: 0.07." in text
 
 
-def test_no_line_is_wider_than_the_table(build: Callable[..., Any]) -> None:
-    known = build()
-    long = "a long sentence " * 20
-    lines = str(replace(known, record=replace(known.record, notes=(long,))).results().summary()).splitlines()
+def test_no_line_is_wider_than_the_table(results: Results, annotate: Callable[[Results, str], Results]) -> None:
+    lines = str(annotate(results, "a long sentence " * 20).summary()).splitlines()
     assert max(map(len, lines)) <= 80
 
 
@@ -83,12 +80,11 @@ def test_it_is_a_statsmodels_summary_in_four_formats(arm_results: Results) -> No
     assert "<table" in summary._repr_html_()
 
 
-def test_notes_are_escaped(build: Callable[..., Any]) -> None:
+def test_notes_are_escaped(build: Callable[..., Any], annotate: Callable[[Results, str], Results]) -> None:
     known = build()
     design = replace(known.data.design, formula="y_1 ~ I(t^2) | emb_* & {a} # \\ <b>")
     note = "clipped in 2.3% of rows with P(t) < .01 & cost $5"
-    record = replace(known.record, notes=(note,))
-    summary = replace(known, data=replace(known.data, design=design), record=record).results().summary()
+    summary = annotate(replace(known, data=replace(known.data, design=design)).results(), note).summary()
     latex = summary.as_latex().split(r"\end{center}")[1]
     assert not re.search(r"(?<!\\)[%&#$_]", latex)
     assert not re.search(r"[<>|~^]", latex)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepdml.errors import DataError, MissingLibraryError, OptionError
+from deepdml.estimands import AverageCoefficient
 from deepdml.learn.influence import FitRecord
 from deepdml.results.results import Results
 
@@ -132,9 +133,10 @@ def _of_results(fit: Results) -> tuple[str, str, dict[str, object]]:
     record, covariance = fit._fit.record, fit._estimates.covariance
     records = [part.record for part in fit._fit.parts.values()] or [record]
     choices = " / ".join(dict.fromkeys(map(_choices, records)))
+    what = "coefficients" if isinstance(fit._estimand, AverageCoefficient) else "functions of coefficients"
     method = (
-        "Averages of coefficients that vary with the covariates, by cross-fitted double machine learning (Farrell, "
-        f"Liang & Misra): {choices}."
+        f"Averages of {what} that vary with the covariates, by cross-fitted double machine learning (Farrell, Liang & "
+        f"Misra): {choices}."
     )
     stats: dict[str, object] = {
         "family": record.family,

@@ -208,6 +208,8 @@ def test_notes(results: Results, ols: Any) -> None:
     assert alone.notes[1] not in mixed.notes
     assert mixed.notes[-2:] == ("a", "b")
     assert dd.etable(results, auto_notes=False, notes="Mine.").notes == ("Mine.",)
+    effect = dd.etable(results.estimate(dd.AverageMarginalEffect()))
+    assert effect.notes[-1].startswith("Averages of functions of coefficients that vary")
 
 
 def test_panels(results: Results, arm_results: Results, ols: Any) -> None:
