@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from deepdml import simulate
@@ -96,21 +96,32 @@ def _nie_wager() -> list[Study]:
     ]
 
 
-def _larger() -> list[Study]:
-    """Return designs whose bias is too large, at four times the rows: does it come right?"""
-    designs: dict[str, tuple[int, Mapping[str, Any]]] = {
-        "steps": (32_000, {}),
-        "waves": (32_000, {}),
-        "latent_factors": (40_000, {}),
-        "nie_wager": (16_000, {"setup": "A"}),
-    }
-    names = {"latent_factors": "latent-factors", "nie_wager": "nie-wager-a"}
-    return [
-        Study(f"{names.get(design, design)}-{n}", design, n, "four times the rows", options, replications=20)
-        for design, (n, options) in designs.items()
-    ]
+def _larger(studies: dict[str, Study]) -> dict[str, Study]:
+    """Return designs whose figures fall short, at four times the rows: do they come right?"""
+    found = {}
+    for name in LARGER:
+        study = studies[name]
+        n = 4 * study.n
+        larger = replace(
+            study, name=f"{name}-{n}", n=n, purpose="four times the rows", replications=20, limit="", doubleml=None
+        )
+        found[larger.name] = larger
+    return found
 
 
+LARGER = (
+    "steps",
+    "waves",
+    "latent-factors",
+    "nie-wager-a",
+    "tutorial-wages-shared",
+    "tutorial-citations-shared",
+    "binary-logit",
+    "two-treatments-logit",
+    "outcome-negbin",
+    "durations",
+    "arms",
+)
 STUDIES: dict[str, Study] = {
     study.name: study
     for study in (
@@ -206,6 +217,6 @@ STUDIES: dict[str, Study] = {
         *_nie_wager(),
         Study("doubleml-irm", "doubleml_irm", 4_000, "DoubleML's make_irm_data", doubleml="IRM"),
         Study("doubleml-plr", "doubleml_plr", 4_000, "DoubleML's make_plr_CCDDHNR2018", doubleml="PLR"),
-        *_larger(),
     )
 }
+STUDIES |= _larger(STUDIES)
