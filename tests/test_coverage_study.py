@@ -283,4 +283,6 @@ def test_every_study_can_be_drawn_and_doubleml_only_where_it_estimates_the_same(
     if study.doubleml == "PLR":
         assert np.ptp(effects) == 0
     one = drawn.theta.shape[1] == 2 and drawn.family in ("gaussian", "logit", "poisson")
-    assert kept.can_fit("deep-inference", study) == one
+    assert kept.can_fit("deep-inference", study) == (one and not study.fit)
+    if study.same_draws:
+        pd.testing.assert_frame_equal(drawn.data, replace(studies.STUDIES[study.same_draws], n=400).draw(0).data)

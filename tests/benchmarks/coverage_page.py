@@ -335,7 +335,8 @@ def page(rows: pd.DataFrame, peers: Mapping[str, pd.DataFrame], machine: str, re
     return f"""# Do the intervals hold?
 
 A Monte Carlo study of `deepdml.fit` with its default options, made by `make coverage`. Each design of
-`deepdml.simulate` is drawn again and again; its docstring holds formula and source.
+`deepdml.simulate` is drawn again and again; its docstring holds formula and source. Designs whose names end in
+"-hessian" are fitted with `lambda_="hessian regression"` on the draws of the design without that ending.
 {draws:,} draws of {len(joints)} designs so far, kept row by row in [validation/ours.csv](validation/ours.csv), to which
 further runs add. Before a run adds to a design it fits the design's first draw again; if the figures differ, all rows
 of the design are discarded. The table of designs names the commits that made the rows.

@@ -116,7 +116,7 @@ def perform(task: Task) -> tuple[Task, list[Row]]:
 
 
 def ours(study: Study, replication: int, commit: str) -> list[Row]:
-    """Fit a draw through the public API with default settings, and return a row for each coefficient."""
+    """Fit a draw through the public API, by default unless the study says else, and return each coefficient's row."""
     import torch
 
     import deepdml
@@ -134,7 +134,7 @@ def ours(study: Study, replication: int, commit: str) -> list[Row]:
         warnings.simplefilter("always", DeepDMLWarning)
         try:
             results = deepdml.fit(
-                drawn.formula, drawn.data, drawn.family, seed=replication, progress=False, **drawn.fit
+                drawn.formula, drawn.data, drawn.family, seed=replication, progress=False, **drawn.fit, **study.fit
             )
         except DeepDMLError as error:
             print(f"{study.name}, replication {replication}: {error}")
@@ -244,8 +244,10 @@ def peer(study: Study, task: Task) -> list[Row]:
 def can_fit(estimator: Estimator, study: Study) -> bool:
     """Say whether a package estimates what a study is about: one treatment in gaussian, logit or poisson outcomes.
 
-    DoubleML has to estimate the same number, too.
+    DoubleML has to estimate the same number, too. A design with options of our own is none of theirs.
     """
+    if study.fit:
+        return False
     if estimator == "DoubleML":
         return study.doubleml is not None
     return study.design not in ("arms", "choices", "durations", "outcome", "two_treatments")

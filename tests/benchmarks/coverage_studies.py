@@ -32,6 +32,10 @@ class Study:
         Draws, if the command line does not say.
     limit : str
         What limits the fit, where it falls short and this is known.
+    fit : mapping
+        Arguments of `deepdml.fit`, where it is not to choose them.
+    same_draws : str
+        Name of the design whose draws these are, if it is another.
     doubleml : {"IRM", "PLR"} or None
         The model of DoubleML that estimates the same number, if there is one: the interactive model where T is binary
         and the outcome gaussian, the partially linear one where the effect is constant.
@@ -44,18 +48,21 @@ class Study:
     options: Mapping[str, Any] = field(default_factory=dict)
     replications: int = 100
     limit: str = ""
+    fit: Mapping[str, Any] = field(default_factory=dict)
+    same_draws: str = ""
     doubleml: Literal["IRM", "PLR"] | None = None
 
     def draw(self, replication: int) -> Simulated:
-        """Return the draw of a replication; its seed is the design's own, so that no two designs share a draw."""
-        seed = zlib.crc32(self.name.encode()) + replication
+        """Return the draw of a replication; its seed is the design's own unless it shares the draws of another."""
+        seed = zlib.crc32((self.same_draws or self.name).encode()) + replication
         drawn: Simulated = getattr(simulate, self.design)(n=self.n, seed=seed, **self.options)
         return drawn
 
     @property
     def call(self) -> str:
-        """The design as one would type it."""
-        return f"{self.design}({', '.join(f'{name}={value!r}' for name, value in self.options.items())})"
+        """The design as one would type it, and how it is fitted where that is not by default."""
+        options, chosen = (", ".join(f"{k}={v!r}" for k, v in given.items()) for given in (self.options, self.fit))
+        return f"{self.design}({options})" + (f", fit(..., {chosen})" if chosen else "")
 
 
 def _flm() -> list[Study]:
@@ -122,6 +129,22 @@ LARGER = (
     "durations",
     "arms",
 )
+
+
+def _hessian(studies: dict[str, Study]) -> dict[str, Study]:
+    """Return designs of which Lambda is known given the law of the treatment, with Lambda by hessian regression."""
+    found = {}
+    for name in ("smooth-logit", "smooth-poisson", "binary-logit", "two-treatments-logit", "two-treatments-poisson"):
+        found[f"{name}-hessian"] = replace(
+            studies[name],
+            name=f"{name}-hessian",
+            purpose="the same draws, Lambda by hessian regression",
+            fit={"lambda_": "hessian regression"},
+            same_draws=name,
+        )
+    return found
+
+
 STUDIES: dict[str, Study] = {
     study.name: study
     for study in (
@@ -219,4 +242,4 @@ STUDIES: dict[str, Study] = {
         Study("doubleml-plr", "doubleml_plr", 4_000, "DoubleML's make_plr_CCDDHNR2018", doubleml="PLR"),
     )
 }
-STUDIES |= _larger(STUDIES)
+STUDIES |= _hessian(STUDIES) | _larger(STUDIES)
