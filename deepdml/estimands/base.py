@@ -53,6 +53,10 @@ class Sample:
         The covariates and conditions on them.
     noise : (n, k, k) array or None
         Covariance of theta by estimation; None where it is not known.
+    lambda_inverse : (n, k, k) array or None
+        Inverse of Lambda(x), by which errors of G are judged; None where G is to be exact.
+    second : (n, k) array or None
+        The recalibrated theta, at which G is wanted, too; None where there is none.
     """
 
     t: Float
@@ -63,6 +67,8 @@ class Sample:
     interventions: Interventions | None = None
     columns: Columns | None = None
     noise: Float | None = None
+    lambda_inverse: Float | None = None
+    second: Float | None = None
 
     @property
     def treatments(self) -> Interventions:
@@ -94,12 +100,15 @@ class Evaluation:
     bend : (n, q) array or float
         Half the trace of d2H/dtheta2 times the covariance of theta by estimation: what the expansion of H around the
         estimated theta(x) leaves to second order, which psi adds. Zero where H is linear in theta.
+    beyond : (n, q, d_theta) array or None
+        G at the recalibrated theta, where that was asked for.
     """
 
     values: Float
     gradient: Float
     free: bool = False
     bend: Float | float = 0.0
+    beyond: Float | None = None
 
     def __post_init__(self) -> None:
         if self.gradient.shape[:2] != self.values.shape:
@@ -108,12 +117,9 @@ class Evaluation:
                 "needed are (n, q, d_theta) and (n, q)"
             )
 
-    def psi(self, piece: Influence, beyond: Float | None = None) -> Float:
-        """Return the influence values (n, q) of the means of H, corrected to second order.
-
-        `beyond` is G (n, q, d_theta) at the recalibrated theta, where there is one.
-        """
-        return piece.psi(self.values + self.bend, self.gradient, beyond)
+    def psi(self, piece: Influence) -> Float:
+        """Return the influence values (n, q) of the means of H, corrected to second order."""
+        return piece.psi(self.values + self.bend, self.gradient, self.beyond)
 
 
 class Estimand:
@@ -146,10 +152,8 @@ class Estimand:
 
     def psi(self, sample: Sample, piece: Influence) -> Float:
         """Return the influence values (n, q) of the means of H over the rows of one repetition."""
-        found = self.evaluate(sample)
-        if piece.recalibrated is None:
-            return found.psi(piece)
-        return found.psi(piece, self.evaluate(replace(sample, theta=piece.recalibrated.theta, noise=None)).gradient)
+        second = None if piece.recalibrated is None else piece.recalibrated.theta
+        return self.evaluate(replace(sample, lambda_inverse=piece.lambda_inverse, second=second)).psi(piece)
 
     def combine(self, means: Float) -> tuple[Float, Float] | None:
         """Return f (q,) and its jacobian (q, c) at the c means of psi, or None where f is the identity.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepdml.errors import OptionError
+from deepdml.learn.influence import TreatmentLaw
 
 Float = NDArray[np.float64]
 Terms = Callable[..., tuple[Float, Float]]
@@ -29,13 +31,14 @@ class Field:
     own : (n, ...) or (1, ...) array
         Values at the observed rows; one row stands for all.
     nodes : callable or None
-        Takes a slice of rows and returns (n_rows or 1, m or 1, ...); None for a function of x alone.
+        Takes a slice of rows and a law of the sample's kind with m nodes, and returns (n_rows or 1, m or 1, ...); None
+        for a function of x alone.
     reason : str
         Where the nodes are unknown, why: the field can then be used at the observed rows only.
     """
 
     own: Float
-    nodes: Callable[[slice], Float] | None = None
+    nodes: Callable[[slice, Any], Float] | None = None
     reason: str = ""
 
     @property
@@ -43,12 +46,12 @@ class Field:
         """Whether the field is a function of x alone."""
         return self.nodes is None and not self.reason
 
-    def at(self, rows: slice) -> Float:
-        """Return the values at the nodes of a slice of rows, (n_rows or 1, m or 1, ...)."""
+    def at(self, rows: slice, law: TreatmentLaw) -> Float:
+        """Return the values at the nodes of a law for a slice of rows, (n_rows or 1, m or 1, ...)."""
         if self.reason:
             raise OptionError(self.reason)
         if self.nodes is not None:
-            return self.nodes(rows)
+            return self.nodes(rows, law)
         return self.own[:, None] if len(self.own) == 1 else self.own[rows, None]
 
 

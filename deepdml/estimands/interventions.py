@@ -172,8 +172,8 @@ class Interventions:
         if not own.any():
             raise OptionError(f"subset={who!r} matches no rows.")
 
-        def nodes(rows: slice) -> Float:
-            return _matches(law.levels[None], place.at(rows)).astype(np.float64)
+        def nodes(rows: slice, law: DiscreteLaw) -> Float:
+            return _matches(law.levels[None], place.at(rows, law)).astype(np.float64)
 
         return Field(own, nodes)
 
@@ -306,26 +306,26 @@ class Interventions:
             if not _matches(own, own[first][codes]).all():
                 return Field(own, reason=NOT_A_FUNCTION)
             at_levels = own[first][None]
-            return Field(own, lambda rows: at_levels)
+            return Field(own, lambda rows, law: at_levels)
         if len(self.variables) > 1:
             return Field(own, reason=NOT_A_FUNCTION)
         return Field(own, self._tabulate(own, law))
 
-    def _tabulate(self, own: Float, law: LocationScaleLaw) -> Callable[[slice], Float]:
+    def _tabulate(self, own: Float, law: LocationScaleLaw) -> Callable[[slice, LocationScaleLaw], Float]:
         """Return the field at the nodes of a continuous treatment: linear between observed values, or everywhere."""
         position, start = np.unique(self._position(law), return_index=True)
         rise = (own[start[-1]] - own[start[0]]) / (position[-1] - position[0])
         line = own[start[0]] + np.multiply.outer(position - position[0], rise)
         if np.allclose(line, own[start], rtol=SAME, atol=SAME * (1.0 + np.abs(own).max())):
 
-            def affine(rows: slice) -> Float:
+            def affine(rows: slice, law: LocationScaleLaw) -> Float:
                 return np.asarray(own[start[0]] + np.multiply.outer(law.values(rows) - position[0], rise))
 
             return affine
         pick = np.unique(np.linspace(0, len(position) - 1, TABLE).round().astype(int))
         grid, table = position[pick], own[start[pick]]
 
-        def nodes(rows: slice) -> Float:
+        def nodes(rows: slice, law: LocationScaleLaw) -> Float:
             value = law.values(rows)
             if table.ndim == 1:
                 return np.asarray(np.interp(value, grid, table))

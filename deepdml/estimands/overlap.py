@@ -143,7 +143,7 @@ class Overlap:
             return Field(h)
         slopes = (h[:, None] / arms.values) ** 2  # dh / dp_j
         own = h + (slopes * (arms.at_level - arms.values)).sum(axis=1)
-        return Weighting(own, lambda rows: h[rows, None])
+        return Weighting(own, lambda rows, law: h[rows, None])
 
     def text(self, arms: Arms) -> str:
         """Return what an average is over, for labels: the rule with the cuts that it chose."""

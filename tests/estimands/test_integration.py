@@ -21,7 +21,7 @@ def test_tabulated_nodes_are_those_of_the_law(known) -> None:
     sample = Sample(fit.rows.t, fit.t_names, piece.theta, piece.law, fit.family)
     # interpolating the dose on itself rounds
     np.testing.assert_allclose(
-        structural_row(sample).at(slice(5, 90)), piece.law.nodes(slice(5, 90))[0], rtol=1e-12, atol=1e-12
+        structural_row(sample).at(slice(5, 90), piece.law), piece.law.nodes(slice(5, 90))[0], rtol=1e-12, atol=1e-12
     )
 
 

@@ -123,7 +123,7 @@ class TestRules:
         h = 1 / (1 / values).sum(axis=1)
         expected = h + (slopes * (arms.at_level - values)).sum(axis=1)
         np.testing.assert_allclose(field.own, expected, atol=1e-8)  # the error of the differences
-        np.testing.assert_allclose(field.at(slice(0, 50))[:, 0], h, **EXACT)
+        np.testing.assert_allclose(field.at(slice(0, 50), None)[:, 0], h, **EXACT)
 
 
 class TestEstimand:
