@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,6 +18,7 @@ NEAR = 1 / 16  # of the reach of a difference, where it is taken again
 ORDERS = (8, 12, 16, 24, 32)  # numbers of nodes that are tried in place of all
 PILOT = 1_000  # rows on which they are tried; a tenth of all at most
 NEGLIGIBLE = 1e-4  # standard errors by which an estimate may change for having fewer nodes
+ROUNDING = 1e-12  # of variances, beside the largest of a row: the jackknife's covariance has as many as there are members
 CHUNK = 2**17  # numbers of a gradient at the nodes that are held at once: 1 MB stays in the processor's cache
 
 
@@ -84,23 +87,38 @@ def _bend(terms: Terms, theta: Float, noise: Float, fields: tuple[Field, ...], g
     deviation of H to first order they are taken again near theta, and that is kept if it is less than half of them:
     H then grows faster within that reach than any expansion follows, as variances of laws with heavy tails do.
     """
-    own = [field.own for field in fields]
+    n, c = len(theta), gradient.shape[-2]
+    step = max(1, CHUNK // gradient[0].size)
+    blocks = [slice(start, min(start + step, n)) for start in range(0, n, step)]
+    own = [[_of(field.own, rows) for field in fields] for rows in blocks]
     reach = np.sqrt(np.maximum(np.einsum("nkk->nk", noise), 0.0))
-    if np.array_equal(gradient, terms(theta + reach, *own)[1]):
-        return np.zeros((len(theta), gradient.shape[-2]))
+    pairs = list(zip(blocks, own, strict=True))
+    if all(np.array_equal(_of(gradient, rows), terms((theta + reach)[rows], *there)[1]) for rows, there in pairs):
+        return np.zeros((n, c))
     variances, axes = np.linalg.eigh(noise)
     steps = axes * np.sqrt(np.maximum(variances, 0.0))[:, None]
+    steps = steps[..., (variances > ROUNDING * variances.max(axis=1, keepdims=True)).any(axis=0)]
+    bends = [_bend_of_rows(terms, theta[rows], steps[rows], there, _of(gradient, rows)) for rows, there in pairs]
+    return np.concatenate(bends)
+
+
+def _bend_of_rows(terms: Terms, theta: Float, steps: Float, own: list[Float], gradient: Float) -> Float:
     total = _differences(terms, theta, steps, own)
     doubtful = np.flatnonzero((np.abs(total) > np.sqrt(((gradient @ steps) ** 2).sum(-1))).any(-1))
     if len(doubtful):
-        there = [values if len(values) == 1 else values[doubtful] for values in own]
+        there = [_of(values, doubtful) for values in own]
         near = _differences(terms, theta[doubtful], NEAR * steps[doubtful], there) / NEAR**2
         total[doubtful] = np.where(np.abs(total[doubtful]) > 2.0 * np.abs(near), near, total[doubtful])
     return total
 
 
+def _of(values: Float, rows: Any) -> Float:
+    """Return values (n, ...) in some rows; the one row that stands for all where there is one."""
+    return values if len(values) == 1 else values[rows]
+
+
 def _differences(terms: Terms, theta: Float, steps: Float, own: list[Float]) -> Float:
-    """Return half the sum of second derivatives (n, c) along the columns of `steps` (n, d, d)."""
+    """Return half the sum of second derivatives (n, c) along the columns of `steps` (n, d, r)."""
     total = 0.0
     for step in np.moveaxis(steps, 2, 0):
         ahead, behind = (terms(theta + sign * step, *own)[1] for sign in (1.0, -1.0))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from deepdml.design.specification import Design
 from deepdml.errors import DataError, InferenceWarning, OptionError, near_names, warn
 from deepdml.estimands.fields import MOMENTS_ONLY, Field
-from deepdml.learn.influence import DiscreteLaw, LocationScaleLaw, TreatmentLaw
+from deepdml.learn.influence import DiscreteLaw, LocationScaleLaw, TreatmentLaw, interpolate
 
 Float = NDArray[np.float64]
 Raw = Mapping[str, Any]
@@ -326,10 +326,8 @@ class Interventions:
         grid, table = position[pick], own[start[pick]]
 
         def nodes(rows: slice, law: LocationScaleLaw) -> Float:
-            value = law.values(rows)
-            if table.ndim == 1:
-                return np.asarray(np.interp(value, grid, table))
-            return np.stack([np.interp(value, grid, column) for column in table.T], axis=-1)
+            found = interpolate(law.values(rows), grid, table.reshape(len(grid), -1))
+            return found[..., 0] if table.ndim == 1 else found
 
         return nodes
 

@@ -34,6 +34,22 @@ class DiscreteLaw:
         return self.levels[None], self.probabilities[rows]
 
 
+def interpolate(value: Float, grid: Float, table: Float) -> Float:
+    """Return functions tabulated at a grid (g,) as `table` (g, d) at values (...), (..., d).
+
+    Linear between grid points and constant beyond them; what `numpy.interp` gives column by column, to the bit, with one
+    search for all of them.
+    """
+    slopes = np.zeros_like(table)
+    slopes[:-1] = np.diff(table, axis=0) / np.diff(grid)[:, None]
+    inside = np.clip(value, grid[0], grid[-1])
+    cell = np.searchsorted(grid, inside, side="right") - 1
+    out = slopes[cell]
+    out *= (inside - grid[cell])[..., None]
+    out += table[cell]
+    return out
+
+
 @dataclass(frozen=True, slots=True)
 class LocationScaleLaw:
     """Law of the structural row given x for a continuous treatment: T = mean(x) + scale(x) u.
@@ -67,12 +83,10 @@ class LocationScaleLaw:
         if self.affine:
             slope = (self.grid_rows[-1] - self.grid_rows[0]) / (self.grid[-1] - self.grid[0])
             return self.grid_rows[0] + (value - self.grid[0])[..., None] * slope, self.weights[None]
-        out = np.empty((*value.shape, self.grid_rows.shape[1]))
-        for j, column in enumerate(self.grid_rows.T):  # those that are constant or T itself need no interpolation
+        out = interpolate(value, self.grid, self.grid_rows)
+        for j, column in enumerate(self.grid_rows.T):  # T itself need not round
             if np.array_equal(column, self.grid):
                 out[..., j] = np.clip(value, self.grid[0], self.grid[-1])
-            else:
-                out[..., j] = column[0] if np.ptp(column) == 0 else np.interp(value, self.grid, column)
         return out, self.weights[None]
 
     def condensed(self, count: int) -> LocationScaleLaw:
