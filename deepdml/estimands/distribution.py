@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar
@@ -15,14 +14,12 @@ from deepdml.estimands.arguments import refuse_same, several
 from deepdml.estimands.averages import Averaged
 from deepdml.estimands.base import Evaluation, Sample, register
 from deepdml.estimands.contrast import places
-from deepdml.estimands.fields import Field, Terms
+from deepdml.estimands.fields import Costly, Field, Terms
 from deepdml.estimands.integration import structural_row
-from deepdml.estimands.response import functional
+from deepdml.estimands.response import Function, gradients_of, values_of
 from deepdml.families import Family
 
 Float = NDArray[np.float64]
-Function = Callable[[Float], Float]
-
 SHARES = "a number between 0 and 1, such as 0.5 for the median, or a list of them"
 
 
@@ -64,15 +61,17 @@ class OfLaw(Averaged):
     def parts(self, sample: Sample) -> tuple[Terms, tuple[Field, ...]]:
         family, functions = sample.family, self.functions(sample.family)
 
-        def one(theta: Float, t: Float) -> tuple[Float, Float]:
-            pairs = [functional(family, function, t, theta, slope) for function, slope in functions]
-            return np.stack([value for value, _ in pairs], axis=-1), np.stack([slope for _, slope in pairs], axis=-2)
+        def both(theta: Float, *places: Float) -> tuple[Float, Float]:
+            found = values_of(family, [function for function, _ in functions], places[0], theta)
+            if len(places) == 2:
+                found = found - values_of(family, [function for function, _ in functions], places[1], theta)
+            return found, moves(theta, *places)
 
-        def difference(theta: Float, new: Float, old: Float) -> tuple[Float, Float]:
-            (here, up), (there, down) = one(theta, new), one(theta, old)
-            return here - there, up - down
+        def moves(theta: Float, *places: Float) -> Float:
+            found = gradients_of(family, functions, places[0], theta)
+            return found if len(places) == 1 else found - gradients_of(family, functions, places[1], theta)
 
-        return (one if self.against is None else difference), self.fields(sample)
+        return Costly(both, moves), self.fields(sample)
 
 
 @register
@@ -206,7 +205,7 @@ class ConditionalVariance(OfLaw):
         return (f"Var(y | t, x{self.where()}){self.suffix(sample)}",)
 
     def functions(self, family: Family) -> list[tuple[Function, Function | None]]:
-        return [(family.variance, None)]
+        return [(family.variance, family.variance_slope)]
 
 
 @register

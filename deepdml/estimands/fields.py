@@ -16,6 +16,31 @@ Float = NDArray[np.float64]
 Terms = Callable[..., tuple[Float, Float]]
 """Takes theta (..., d_theta) and the values of fields; returns H (..., c) and dH/dtheta (..., c, d_theta)."""
 
+
+@dataclass(frozen=True, slots=True)
+class Costly:
+    """Terms whose H is worth leaving out where its gradient alone is asked for.
+
+    Parameters
+    ----------
+    both : callable
+        H and its gradient, as any terms give them.
+    slope : callable
+        The gradient alone, to the bit.
+    """
+
+    both: Terms
+    slope: Callable[..., Float]
+
+    def __call__(self, theta: Float, *values: Float) -> tuple[Float, Float]:
+        return self.both(theta, *values)
+
+
+def slope_of(terms: Terms, theta: Float, *values: Float) -> Float:
+    """Return dH/dtheta (..., c, d_theta) alone."""
+    return terms.slope(theta, *values) if isinstance(terms, Costly) else terms(theta, *values)[1]
+
+
 MOMENTS_ONLY = (
     "only moments of the treatments were learned, and this estimand needs their whole law given the covariates. "
     "It is available with one continuous treatment, or with treatments that have few levels."

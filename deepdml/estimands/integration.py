@@ -9,16 +9,18 @@ from numpy.typing import NDArray
 
 from deepdml.errors import OptionError
 from deepdml.estimands.base import Evaluation, Sample
-from deepdml.estimands.fields import MOMENTS_ONLY, Field, Terms, Weighting
+from deepdml.estimands.fields import MOMENTS_ONLY, Field, Terms, Weighting, slope_of
 from deepdml.learn.influence import LocationScaleLaw, TreatmentLaw
 
 Float = NDArray[np.float64]
 
 NEAR = 1 / 16  # of the reach of a difference, where it is taken again
-ORDERS = (8, 12, 16, 24, 32)  # numbers of nodes that are tried in place of all
+ORDERS = (5, 8, 12, 16, 24)  # numbers of nodes that are tried in place of all
 PILOT = 1_000  # rows on which they are tried; a tenth of all at most
 NEGLIGIBLE = 1e-4  # standard errors by which an estimate may change for having fewer nodes
-ROUNDING = 1e-12  # of variances, beside the largest of a row: the jackknife's covariance has as many as there are members
+ROUNDING = (
+    1e-12  # of variances, beside the largest of a row: the jackknife's covariance has as many as there are members
+)
 CHUNK = 2**17  # numbers of a gradient at the nodes that are held at once: 1 MB stays in the processor's cache
 
 
@@ -59,7 +61,7 @@ def average(sample: Sample, terms: Terms, fields: tuple[Field, ...], subset: Fie
         )
     thetas = [theta] if sample.second is None else [theta, sample.second]
     if free and (subset is None or subset.free):
-        slopes = [gradient, *(terms(other, *(field.own for field in fields))[1] for other in thetas[1:])]
+        slopes = [gradient, *(slope_of(terms, other, *(field.own for field in fields)) for other in thetas[1:])]
         conditional = [np.broadcast_to(slope, (n, *gradient.shape[1:])) for slope in slopes]
         if subset is not None:
             conditional = [subset.own[:, None, None] * slope for slope in conditional]
@@ -93,7 +95,9 @@ def _bend(terms: Terms, theta: Float, noise: Float, fields: tuple[Field, ...], g
     own = [[_of(field.own, rows) for field in fields] for rows in blocks]
     reach = np.sqrt(np.maximum(np.einsum("nkk->nk", noise), 0.0))
     pairs = list(zip(blocks, own, strict=True))
-    if all(np.array_equal(_of(gradient, rows), terms((theta + reach)[rows], *there)[1]) for rows, there in pairs):
+    if all(
+        np.array_equal(_of(gradient, rows), slope_of(terms, (theta + reach)[rows], *there)) for rows, there in pairs
+    ):
         return np.zeros((n, c))
     variances, axes = np.linalg.eigh(noise)
     steps = axes * np.sqrt(np.maximum(variances, 0.0))[:, None]
@@ -119,14 +123,16 @@ def _of(values: Float, rows: Any) -> Float:
 
 def _differences(terms: Terms, theta: Float, steps: Float, own: list[Float]) -> Float:
     """Return half the sum of second derivatives (n, c) along the columns of `steps` (n, d, r)."""
-    total = 0.0
+    total: Any = 0.0
     for step in np.moveaxis(steps, 2, 0):
-        ahead, behind = (terms(theta + sign * step, *own)[1] for sign in (1.0, -1.0))
+        ahead, behind = (slope_of(terms, theta + sign * step, *own) for sign in (1.0, -1.0))
         total = total + 0.25 * ((ahead - behind) @ step[:, :, None])[..., 0]
     return np.asarray(total)
 
 
-def _thinned(law: TreatmentLaw, sample: Sample, terms: Terms, fields: tuple[Field, ...], subset: Field | None) -> TreatmentLaw:
+def _thinned(
+    law: TreatmentLaw, sample: Sample, terms: Terms, fields: tuple[Field, ...], subset: Field | None
+) -> TreatmentLaw:
     """Return the law with the fewest nodes that leave the estimate what it is with all; itself where rows are few.
 
     Gauss nodes of the law of the residuals give polynomials in T their exact means, so that a few are enough where the
@@ -179,7 +185,7 @@ def _over_nodes(
     values = [field.at(rows, law) for field in fields]
     out = []
     for theta in thetas:
-        gradient = terms(theta[rows, None], *values)[1]
+        gradient = slope_of(terms, theta[rows, None], *values)
         c, d_theta = gradient.shape[-2:]
         shape = (len(theta[rows]), weights.shape[1], c, d_theta)
         # a matrix product of each row's weights with its nodes; einsum over four axes is several times slower
@@ -192,6 +198,6 @@ def _gradient_is_free(terms: Terms, theta: Float, fields: tuple[Field, ...]) -> 
     """Return whether the gradient stays the same when rows exchange their structural rows."""
     own = [field.own for field in fields]
     moved = [field.own if field.free else np.roll(field.own, 1, axis=0) for field in fields]
-    here, there = terms(theta, *own)[1], terms(theta, *moved)[1]
+    here, there = slope_of(terms, theta, *own), slope_of(terms, theta, *moved)
     # 1e-9: rounding, and differences of encodings where fields are derivatives
     return bool(np.allclose(here, there, rtol=1e-9, atol=1e-9 * (np.abs(here).max() or 1.0)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from deepdml.families import Family
 
 Float = NDArray[np.float64]
+Function = Callable[[Float], Float]
 
 
 def mean(family: Family, t: Float, theta: Float) -> tuple[Float, Float]:
@@ -31,17 +32,20 @@ def marginal(family: Family, t: Float, slope: Float, theta: Float) -> tuple[Floa
     return (first * move).sum(-1), family.pull(t, along) + family.pull(slope, first, one=0.0)
 
 
-def functional(
-    family: Family,
-    function: Callable[[Float], Float],
-    t: Float,
-    theta: Float,
-    slope: Callable[[Float], Float] | None = None,
-) -> tuple[Float, Float]:
-    """Return a function of the indices (...,), such as a tail probability, and its gradient (..., k).
+def values_of(family: Family, functions: Sequence[Function], t: Float, theta: Float) -> Float:
+    """Return functions of the indices, such as tail probabilities, (..., c)."""
+    eta = family.indices(t, theta)
+    return np.stack([np.asarray(function(eta)) for function in functions], axis=-1)
 
-    `slope` is its derivative in the indices, by default by differences.
+
+def gradients_of(
+    family: Family, functions: Sequence[tuple[Function, Function | None]], t: Float, theta: Float
+) -> Float:
+    """Return the gradients of functions of the indices, (..., c, k).
+
+    Each comes with its derivative in the indices, or None for differences.
     """
     eta = family.indices(t, theta)
-    moved = family.slope(function, eta) if slope is None else np.asarray(slope(eta))
-    return np.asarray(function(eta)), family.pull(t, moved)
+    moved = [family.slope(f, eta) if slope is None else np.asarray(slope(eta)) for f, slope in functions]
+    axis = max(t.ndim, theta.ndim) - 1  # after the leading ones; families of several indices have one more
+    return family.pull(t[..., None, :], np.stack(moved, axis=axis))

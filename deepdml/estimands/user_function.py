@@ -59,7 +59,7 @@ class UserFunction(Averaged):
         moved = differentiate(function, x, np.roll(sample.t, 1, axis=0), sample.theta)[0]
 
         def terms(theta: Float, covariates: Float, t: Float) -> tuple[Float, Float]:
-            return differentiate(function, covariates, t, theta)
+            return differentiate(function, covariates, t, theta, some=True)
 
         t = Field(sample.t) if np.array_equal(own, moved) else structural_row(sample)
         return average(sample, terms, (Field(x), t), self.indicator(sample))

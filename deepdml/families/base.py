@@ -94,6 +94,10 @@ class Family:
             "'gaussian_scale'."
         )
 
+    def variance_slope(self, eta: Array) -> Array:
+        """Return d variance / d eta."""
+        return self.slope(lambda at: np.asarray(self.variance(at)), eta)
+
     def tail(self, cut: float, eta: Array) -> Array:
         """Return P(y > cut | t, x)."""
         raise OptionError(
@@ -212,6 +216,14 @@ def difference(function: Callable[[float], Float]) -> Float:
     one = function(STEP) - function(-STEP)
     two = function(2 * STEP) - function(-2 * STEP)
     return np.asarray((8.0 * one - two) / (12.0 * STEP))
+
+
+NARROW = 1e-5  # of differences of second order: their errors are some 1e-10, of the step's square and of rounding alike
+
+
+def narrow_difference(function: Callable[[float], Float]) -> Float:
+    """Return the derivative at zero of a smooth function that is slow to evaluate, by one difference."""
+    return np.asarray((function(NARROW) - function(-NARROW)) / (2.0 * NARROW))
 
 
 _REGISTRY: dict[str, type[Family]] = {}

@@ -63,14 +63,21 @@ class Beta(MultiIndex):
         return expit(eta[..., 0]) * expit(-eta[..., 0]) / (1.0 + exp(eta[..., 1]))
 
     def tail(self, cut: Any, eta: Any) -> Any:
-        return special.betaincc(*_exponents(eta), np.clip(cut, 0.0, 1.0))
+        # of one minus the outcome, which is beta, too; betaincc is ten times slower
+        first, second = _exponents(eta)
+        return special.betainc(second, first, 1.0 - np.clip(cut, 0.0, 1.0))
+
+    def tail_slope(self, cut: Any, eta: Any) -> Any:
+        return self.narrow_slope(lambda at: self.tail(cut, at), eta)
 
     def quantile(self, share: float, eta: Any) -> Any:
         # inside the support, also where an exponent near zero puts all mass at an end
         return special.betaincinv(*_exponents(eta), share).clip(np.finfo(float).tiny, 1.0 - np.finfo(float).epsneg)
 
     def quantile_slope(self, share: float, eta: Any) -> Any:
-        return self.implicit_quantile_slope(share, eta)
+        at = self.quantile(share, eta)
+        rise = self.narrow_slope(lambda near: special.betainc(*_exponents(near), at), eta)
+        return -rise * np.exp(self.loss(at, eta))[..., None]
 
 
 def _exponents(eta: Any) -> tuple[Any, Any]:

@@ -7,10 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
+from scipy.interpolate import CubicHermiteSpline
 
 from deepdml.families.arrays import digamma, exp, lgamma, log, matrix, stack, trigamma, zeros_like
-from deepdml.families.base import Float, difference, register
+from deepdml.families.base import Float, narrow_difference, register
 from deepdml.families.indices import LogMean
+
+
+TABLE = 64  # points per unit of log shape, where the slopes of many quantiles are interpolated: seven digits
 
 
 @register
@@ -60,20 +64,40 @@ class Gamma(LogMean):
         ratio = shape * np.maximum(cut, 0.0) * np.exp(-eta[..., 0])
         # the ratio times its density
         by_mean = np.exp(special.xlogy(shape, ratio) - ratio - special.gammaln(shape))
+        return stack([by_mean, self._tail_by_shape(cut, eta)])
+
+    def _tail_by_shape(self, cut: Any, eta: Any) -> Any:
+        """Return d tail / d log shape."""
         along = np.array([0.0, 1.0])
-        return stack([by_mean, difference(lambda step: self.tail(cut, eta + step * along))])
+        return narrow_difference(lambda step: self.tail(cut, eta + step * along))
 
     def quantile(self, share: float, eta: Any) -> Any:
-        shape = np.exp(_once(eta[..., 1]))
         # above zero, also where a shape near zero puts all mass there
-        return (special.gammaincinv(shape, share) / shape * np.exp(eta[..., 0])).clip(np.finfo(float).tiny)
+        return (_unit(share, _once(eta[..., 1])) * np.exp(eta[..., 0])).clip(np.finfo(float).tiny)
 
     def quantile_slope(self, share: float, eta: Any) -> Any:
         # the quantile is the mean times one that the shape alone decides
-        log_shape = _once(eta[..., 1])
-        unit = self.implicit_quantile_slope(share, stack([zeros_like(log_shape), log_shape]))
         mean = np.exp(eta[..., 0])
-        return stack([self.quantile(share, eta), mean * unit[..., 1]])
+        unit, by_shape = self._unit_slope(share, _once(eta[..., 1]))
+        return stack([(unit * mean).clip(np.finfo(float).tiny), mean * by_shape])
+
+    def _unit_slope(self, share: float, log_shape: Any) -> tuple[Any, Any]:
+        """Return the quantile of the law with mean one, and its derivative in the log of the shape."""
+        if log_shape.size > 2 * TABLE * np.ptp(log_shape) + TABLE:
+            grid = np.arange(np.floor(log_shape.min() * TABLE), np.ceil(log_shape.max() * TABLE) + 2) / TABLE
+            at, slope = self._unit_slope(share, grid)
+            if (at > np.finfo(float).tiny).all():
+                log_unit = CubicHermiteSpline(grid, np.log(at), slope / at)
+                unit = np.exp(log_unit(log_shape))
+                return unit, unit * log_unit(log_shape, 1)
+        unit, alone = _unit(share, log_shape).clip(np.finfo(float).tiny), stack([zeros_like(log_shape), log_shape])
+        return unit, self._tail_by_shape(unit, alone) * np.exp(self.loss(unit, alone))
+
+
+def _unit(share: float, log_shape: Any) -> Any:
+    """Return the quantile of the law with mean one."""
+    shape = np.exp(log_shape)
+    return special.gammaincinv(shape, share) / shape
 
 
 def _once(log_shape: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from deepdml.families.arrays import exp, matrix, stack, zeros_like
-from deepdml.families.base import Array, Family, Float, difference
+from deepdml.families.base import Array, Family, Float, difference, narrow_difference
 
 
 class MultiIndex(Family):
@@ -59,21 +59,51 @@ class MultiIndex(Family):
         return bound
 
     def rows(self, t: Float, one: float = 1.0) -> Float:
-        if self._map is None:
-            raise TypeError("bind() the family to the structural columns first")
-        r, k, _ = self._map.shape
-        moving, fixed = self._map[..., :-1].reshape(r * k, -1), self._map[..., -1].reshape(r * k)
-        return np.asarray((t @ moving.T + one * fixed).reshape(*t.shape[:-1], r, k))
+        moving, fixed = self._parts()
+        r, k, d = moving.shape
+        flat = t @ moving.reshape(r * k, d).T + one * fixed.reshape(r * k)
+        return np.asarray(flat.reshape(*t.shape[:-1], r, k))
 
     def indices(self, t: Float, theta: Float, one: float = 1.0) -> Float:
-        return np.asarray((self.rows(t, one) @ theta[..., None])[..., 0])
+        # theta goes into the map first: the matrices of `rows` would be formed at every node of a row
+        moving, fixed = self._parts()
+        r, k, d = moving.shape
+        flat = theta.reshape(-1, k)
+        along = (flat @ moving.transpose(1, 0, 2).reshape(k, r * d)).reshape(*theta.shape[:-1], r, d)
+        constant = one * (flat @ fixed.T).reshape(*theta.shape[:-1], r)
+        out = np.empty((*np.broadcast_shapes(t.shape[:-1], theta.shape[:-1]), r))
+        for j in range(r):
+            out[..., j] = constant[..., j]
+            if moving[j].any():
+                out[..., j] += np.einsum("...d,...d->...", t, along[..., j, :])
+        return out
 
     def pull(self, t: Float, slope: Float, one: float = 1.0) -> Float:
-        return np.asarray((slope[..., None, :] @ self.rows(t, one))[..., 0, :])
+        moving, fixed = self._parts()
+        k, d = moving.shape[1:]
+        used = np.flatnonzero(moving.any(axis=(1, 2)))
+        outer = np.asarray(slope)[..., used, None] * t[..., None, :]
+        out = outer.reshape(-1, len(used) * d) @ moving[used].transpose(0, 2, 1).reshape(-1, k)
+        return np.asarray(out.reshape(*outer.shape[:-2], k) + one * (slope @ fixed))
+
+    def _parts(self) -> tuple[Float, Float]:
+        """Return what A(t) takes of the structural columns (r, k, d), and of the constant (r, k)."""
+        if self._map is None:
+            raise TypeError("bind() the family to the structural columns first")
+        return self._map[..., :-1], self._map[..., -1]
 
     def slope(self, function: Callable[[Float], Float], eta: Float) -> Float:
+        return self._slope(difference, function, eta)
+
+    def narrow_slope(self, function: Callable[[Float], Float], eta: Float) -> Float:
+        """Return the derivative with respect to eta of a smooth function that is slow to evaluate."""
+        return self._slope(narrow_difference, function, eta)
+
+    def _slope(
+        self, method: Callable[[Callable[[float], Float]], Float], function: Callable[[Float], Float], eta: Float
+    ) -> Float:
         def along(unit: Float) -> Float:
-            return difference(lambda step: function(eta + step * unit))
+            return method(lambda step: function(eta + step * unit))
 
         return np.stack([along(unit) for unit in np.eye(self.n_indices)], axis=-1)
 
@@ -110,15 +140,6 @@ class MultiIndex(Family):
     def mean_curvature(self, eta: Array) -> Array:
         """Return the second derivatives of the mean (..., r, r)."""
         return self.slope(self.mean_slope, eta)
-
-    def implicit_quantile_slope(self, share: float, eta: Array) -> Array:
-        """Return d quantile / d eta (..., r), which is d tail / d eta over the density, both at the quantile.
-
-        For laws whose quantile is found by iteration; its differences would take as many as the tail's, and longer.
-        """
-        at = self.quantile(share, eta)
-        fall = self.slope(lambda near: np.asarray(self.tail(at, near)), eta)
-        return fall * np.exp(self.loss(at, eta))[..., None]
 
     def perfect_loss(self, y: Float) -> Float:
         # a density has no greatest value, so that the skill of a fit has no zero point

@@ -20,10 +20,11 @@ from deepdml.families.arrays import (
     trigamma,
     zeros_like,
 )
-from deepdml.families.base import register
+from deepdml.families.base import narrow_difference, register
 from deepdml.families.counts import Counts
 from deepdml.families.indices import LogMean
 
+FEW = 16  # counts up to a cut over which slopes of tails are summed; of more they are differences
 POINTS, REACH = 72, (1e-6, 34.0)  # of the quadrature: nine digits for means up to 5,000 and any dispersion
 
 
@@ -94,6 +95,29 @@ class NegBin(LogMean, Counts):
     def tail(self, cut: float, eta: Any) -> Any:
         size, mean = np.exp(-eta[..., 1]), np.exp(eta[..., 0])
         return np.ones_like(mean) if cut < 0 else special.betainc(np.floor(cut) + 1.0, size, mean / (size + mean))
+
+    def tail_slope(self, cut: float, eta: Any) -> Any:
+        if cut < 0:
+            return np.zeros_like(eta)
+        size, mean, least = np.exp(-eta[..., 1]), np.exp(eta[..., 0]), np.floor(cut) + 1.0
+        # the density of the beta law whose distribution function the tail is, times d share / d log mean
+        up, down = -np.log1p(size / mean), -np.log1p(mean / size)
+        by_mean = np.exp(least * up + size * down - special.betaln(least, size))
+        if least > FEW:
+            along = np.array([0.0, 1.0])
+            return stack([by_mean, narrow_difference(lambda step: self.tail(cut, eta + step * along))])
+        return stack([by_mean, size * _fall_by_size(int(least), size, mean, down)])
+
+
+def _fall_by_size(least: int, size: Any, mean: Any, down: Any) -> Any:
+    """Return the derivative in the size of P(y < least), from that of the log of each probability."""
+    share = mean / (size + mean)
+    chance, by_size, total = np.exp(size * down), down + share, 0.0
+    for count in range(least):
+        total = total + chance * by_size
+        chance = chance * ((size + count) / (count + 1.0) * share)
+        by_size = by_size + 1.0 / (size + count) - 1.0 / (size + mean)
+    return total
 
 
 def _mean_trigamma_fall(mean: Any, size: Any) -> Any:

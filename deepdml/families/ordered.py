@@ -103,13 +103,33 @@ class OrderedLogit(Categories):
         odds = np.log(above / (1.0 - above))
         return [float(odds[0]), *(float(v) for v in np.log(-np.diff(odds)))]
 
+    def probability(self, level: Any, eta: Any) -> Any:
+        place, odds = self.place(level), self._above(eta)
+        if place in (0, self.n_indices):
+            return expit(-odds[0]) if place == 0 else expit(odds[-1])
+        return _between(odds[place - 1], odds[place])
+
     def probability_slope(self, level: Any, eta: Any) -> Any:
+        # P(y = level) is P(y > the level below) less P(y > level), one less of which the lowest and the highest have
         place = self.place(level)
-        return -self.probabilities(eta)[..., place, None] * self._scores(eta)[..., place, :]
+        above = [self._above_slope(cut, eta) for cut in (place - 1, place) if 0 <= cut < self.n_indices]
+        if len(above) == 2:
+            return above[0] - above[1]
+        return -above[0] if place == 0 else above[0]
+
+    def _above_slope(self, cut: int, eta: Any) -> Any:
+        """Return the derivative of P(y > level) of the level at a place, (..., r)."""
+        odds, steps = self._above(eta)[cut], self._steps(eta)
+        density = expit(odds) * expit(-odds)
+        return stack([density, *(-density * s if j <= cut else 0.0 * s for j, s in enumerate(steps, start=1))])
 
     def tail(self, cut: Any, eta: Any) -> Any:
         place = self.place(cut)
         return np.zeros_like(eta[..., 0]) if place == self.n_indices else expit(self._above(eta)[place])
+
+    def tail_slope(self, cut: Any, eta: Any) -> Any:
+        place = self.place(cut)
+        return np.zeros_like(eta) if place == self.n_indices else self._above_slope(place, eta)
 
 
 def _between(high: Any, low: Any) -> Any:

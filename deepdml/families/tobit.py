@@ -96,6 +96,18 @@ class Tobit(MultiIndex):
         inside = location * (ndtr(high) - ndtr(low)) + scale * (density(low) - density(high))
         return inside + _times(ndtr(low), self.lower) + _times(ndtr(-high), self.upper)
 
+    def mean_slope(self, eta: Any) -> Any:
+        scale = np.exp(eta[..., 1])
+        low, high = (self.lower - eta[..., 0]) / scale, (self.upper - eta[..., 0]) / scale
+        return stack([ndtr(high) - ndtr(low), scale * (density(low) - density(high))])
+
+    def mean_curvature(self, eta: Any) -> Any:
+        scale = np.exp(eta[..., 1])
+        low, high = (self.lower - eta[..., 0]) / scale, (self.upper - eta[..., 0]) / scale
+        first, cross = density(low) - density(high), _tilted(low) - _tilted(high)
+        last = scale * (first + _tilted(low, 2) - _tilted(high, 2))
+        return matrix([[first / scale, cross], [cross, last]])
+
     def variance(self, eta: Any) -> Any:
         location, scale = eta[..., 0], np.exp(eta[..., 1])
         low, high = (self.lower - location) / scale, (self.upper - location) / scale
@@ -104,6 +116,15 @@ class Tobit(MultiIndex):
         square = location**2 * share + 2.0 * location * scale * first + scale**2 * second
         square = square + _times(ndtr(low), self.lower**2) + _times(ndtr(-high), self.upper**2)
         return square - self.mean(eta) ** 2
+
+    def variance_slope(self, eta: Any) -> Any:
+        location, scale = eta[..., 0], np.exp(eta[..., 1])
+        low, high = (self.lower - location) / scale, (self.upper - location) / scale
+        share, first = ndtr(high) - ndtr(low), density(low) - density(high)
+        second = share + _tilted(low) - _tilted(high)
+        # of the mean square: twice the outcome where it moves, and that times the normal draw and the scale
+        square = stack([location * share + scale * first, scale * (location * first + scale * second)])
+        return 2.0 * (square - self.mean(eta)[..., None] * stack([share, scale * first]))
 
     def tail(self, cut: float, eta: Any) -> Any:
         if not self.lower <= cut < self.upper:
@@ -135,10 +156,10 @@ def _sides(y: Any) -> tuple[Any, Any, Any]:
     return value, value <= y[..., 1], value >= y[..., 2]
 
 
-def _tilted(z: Any) -> Any:
-    """Return z times the normal density, zero at infinity."""
+def _tilted(z: Any, power: int = 1) -> Any:
+    """Return z, or a power of it, times the normal density, zero at infinity."""
     finite = abs(z) < 40.0
-    return where(finite, z, zeros_like(z)) * density(z)
+    return where(finite, z, zeros_like(z)) ** power * density(z)
 
 
 def _times(share: Any, point: float) -> Any:

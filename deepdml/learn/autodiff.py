@@ -16,7 +16,7 @@ Float = NDArray[np.float64]
 
 
 def differentiate(
-    function: Callable[[Tensor, Tensor, Tensor], Tensor], x: Float, t: Float, theta: Float
+    function: Callable[[Tensor, Tensor, Tensor], Tensor], x: Float, t: Float, theta: Float, some: bool = False
 ) -> tuple[Float, Float]:
     """Return H (..., q) and dH/dtheta (..., q, d_theta).
 
@@ -26,6 +26,8 @@ def differentiate(
         Takes tensors x (..., p), t (..., d), theta (..., d_theta) in double precision and returns (...) or (..., q).
     x, t, theta : arrays
         With leading axes that broadcast against each other.
+    some : bool
+        Whether these are some rows of all, at which the function may be flat.
 
     Raises
     ------
@@ -45,14 +47,14 @@ def differentiate(
             "theta[..., 1]: the leading ones are rows and nodes."
         )
     values = out if out.ndim > len(lead) else out[..., None]
-    if not values.requires_grad:
+    if not values.requires_grad and not some:
         raise OptionError(
             "the function's value does not depend on theta in a way that can be differentiated; compute it from theta "
             "with torch operations, without comparisons, rounding, .detach() or numpy."
         )
     pieces = [_slope(values[..., j].sum(), coefficients) for j in range(values.shape[-1])]
     slopes = torch.stack(pieces, dim=-2).numpy()
-    if not slopes.any():
+    if not slopes.any() and not some:
         raise OptionError("the function's derivative with respect to theta is zero at every row; is it rounded?")
     return values.detach().numpy().astype(np.float64), slopes.astype(np.float64)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deepdml.estimands.response import functional, marginal, mean
+from deepdml.estimands.response import gradients_of, marginal, mean, values_of
 from deepdml.families import MNLogit, OrderedLogit, Tobit, registered
 from deepdml.families.indices import MultiIndex
 
@@ -52,8 +52,9 @@ def test_functionals(family):
     function = (
         (lambda eta: family.tail(0.5, eta)) if isinstance(family, Tobit) else (lambda eta: family.probability("y", eta))
     )
-    expected = by_differences(lambda at: functional(family, function, T, at)[0], theta)
-    np.testing.assert_allclose(functional(family, function, T, theta)[1], expected, rtol=1e-6, atol=1e-8)
+    expected = by_differences(lambda at: values_of(family, [function], T, at)[:, 0], theta)
+    found = gradients_of(family, [(function, None)], T, theta)[:, 0]
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-8)
 
 
 def test_families_with_several_indices_are_among_them():

@@ -139,6 +139,35 @@ class TestDensities:
                 expected = law(SPREAD).sf(cut)
                 np.testing.assert_allclose(make(name).tail(cut, SPREAD), expected, rtol=1e-10, err_msg=name)
 
+    @pytest.mark.parametrize("family", [Tobit(), Tobit(-1.0, 2.0), Tobit(None, 1.0)])
+    def test_slopes_of_censored_outcomes_are_derivatives(self, family):
+        base = super(Tobit, family)
+        # differences of fourth order, and of those
+        np.testing.assert_allclose(family.mean_slope(SPREAD), base.mean_slope(SPREAD), rtol=1e-8, atol=1e-9)
+        np.testing.assert_allclose(family.mean_curvature(SPREAD), base.mean_curvature(SPREAD), rtol=1e-8, atol=1e-8)
+        np.testing.assert_allclose(family.variance_slope(SPREAD), base.variance_slope(SPREAD), rtol=1e-8, atol=1e-8)
+
+    @pytest.mark.parametrize("name", ["gamma", "beta", "negbin", "poisson", "zip"])
+    def test_slopes_of_tails_are_derivatives(self, name):
+        family = make(name)
+        eta = SPREAD[:, 0] if name == "poisson" else SPREAD
+        for cut in (-1.0, 0.0, 0.3, 2.0, 15.0, 16.0, 40.0):
+            wide = family.slope(lambda at, cut=cut: family.tail(cut, at), eta)
+            # a narrow step: rounding of functions of order one over it
+            np.testing.assert_allclose(family.tail_slope(cut, eta), wide, rtol=1e-8, atol=1e-9, err_msg=f"{cut}")
+
+    def test_many_quantiles_are_interpolated(self):
+        """Slopes of quantiles of gamma laws with few shapes at a time are taken one by one."""
+        family = make("gamma")
+        log_shape = np.linspace(-2.0, 4.0, 10_000)
+        eta = np.column_stack([np.ones(10_000), log_shape])
+        for share in (0.05, 0.5, 0.95):
+            one_by_one = np.concatenate([family.quantile_slope(share, part) for part in np.split(eta, 1_000)])
+            many = family.quantile_slope(share, eta)
+            scale = np.abs(one_by_one[:, 1]).max()
+            np.testing.assert_allclose(many, one_by_one, rtol=1e-6, atol=1e-7 * scale)  # the table's seven digits
+            assert not np.array_equal(many, one_by_one)
+
     def test_slopes_are_derivatives(self, case):
         family, _, eta, _, _ = case
         function = (lambda e: family.tail(1, e)) if family.categorical else family.mean
