@@ -12,6 +12,14 @@ sys.path.append(str(Path(__file__).resolve().parent / "benchmarks"))
 measures = importlib.import_module("measures")
 
 
+@pytest.mark.parametrize("family", ["logit", "gamma", "mnlogit"])
+def test_estimands_are_timed_with_and_without_a_spline(family) -> None:
+    found = measures.estimand_time(family, n=400, seed=1, learner="net", epochs=2)
+    assert found["family"] == family
+    assert len(found["seconds"]) == {"logit": 8, "gamma": 12, "mnlogit": 2}[family]
+    assert min(found["seconds"].values()) > 0
+
+
 def test_the_bare_products_are_those_of_the_nets() -> None:
     """Of two tasks, two activations and ten pairs: forward, of the weights, and where needed of the inputs."""
     found = measures.loop_speed(batch=32, rounds=1)

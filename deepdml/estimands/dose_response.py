@@ -13,8 +13,8 @@ from deepdml.estimands.arguments import refuse_same, several
 from deepdml.estimands.averages import Averaged
 from deepdml.estimands.base import Sample, register
 from deepdml.estimands.contrast import places
-from deepdml.estimands.fields import Field, Terms
-from deepdml.estimands.response import mean
+from deepdml.estimands.fields import Costly, Field, Terms
+from deepdml.estimands.response import gradients_of, values_of
 from deepdml.learn.influence import DiscreteLaw
 
 Float = NDArray[np.float64]
@@ -38,11 +38,16 @@ class Curve(Averaged):
         if self.between:
             _refuse_few_prices(sample, column)
 
-        def terms(theta: Float, *rows: Float) -> tuple[Float, Float]:
-            pairs = [mean(family, row, theta) for row in rows]
-            return np.stack([value for value, _ in pairs], axis=-1), np.stack([slope for _, slope in pairs], axis=-2)
+        def both(theta: Float, *rows: Float) -> tuple[Float, Float]:
+            return np.concatenate([values_of(family, [family.mean], t, theta) for t in rows], axis=-1), slope(
+                theta, *rows
+            )
 
-        return terms, places(sample, column, values)
+        def slope(theta: Float, *rows: Float) -> Float:
+            pair = [(family.mean, family.mean_slope)]
+            return np.concatenate([gradients_of(family, pair, t, theta) for t in rows], axis=-2)
+
+        return Costly(both, slope), places(sample, column, values)
 
 
 def _refuse_few_prices(sample: Sample, column: str) -> None:

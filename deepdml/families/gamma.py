@@ -13,7 +13,6 @@ from deepdml.families.arrays import digamma, exp, lgamma, log, matrix, stack, tr
 from deepdml.families.base import Float, narrow_difference, register
 from deepdml.families.indices import LogMean
 
-
 TABLE = 64  # points per unit of log shape, where the slopes of many quantiles are interpolated: seven digits
 
 

@@ -11,7 +11,7 @@ from scipy import special
 from deepdml.families.arrays import exp, log, matrix, ndtr, stack, zeros_like
 from deepdml.families.base import Float, register
 from deepdml.families.indices import MultiIndex
-from deepdml.families.normal import HALF_LOG_2PI
+from deepdml.families.normal import HALF_LOG_2PI, density
 
 
 @register
@@ -50,11 +50,24 @@ class GaussianScale(MultiIndex):
     def mean(self, eta: Any) -> Any:
         return eta[..., 0]
 
+    def mean_slope(self, eta: Any) -> Any:
+        zero = zeros_like(eta[..., 0])
+        return stack([zero + 1.0, zero])
+
+    def mean_curvature(self, eta: Any) -> Any:
+        zero = zeros_like(eta[..., 0])
+        return matrix([[zero, zero], [zero, zero]])
+
     def variance(self, eta: Any) -> Any:
         return exp(2.0 * eta[..., 1])
 
     def tail(self, cut: float, eta: Any) -> Any:
         return ndtr((eta[..., 0] - cut) * exp(-eta[..., 1]))
+
+    def tail_slope(self, cut: float, eta: Any) -> Any:
+        rate = exp(-eta[..., 1])
+        z = (eta[..., 0] - cut) * rate
+        return density(z)[..., None] * stack([rate, -z])
 
     def quantile(self, share: float, eta: Any) -> Any:
         return eta[..., 0] + special.ndtri(share) * exp(eta[..., 1])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepdml.families.arrays import exp, expm1, log, matrix, stack
+from deepdml.families.arrays import exp, expm1, log, matrix, ones_like, stack, zeros_like
 from deepdml.families.base import Float, register
 from deepdml.families.indices import MultiIndex
 
@@ -48,6 +48,15 @@ class Gumbel(MultiIndex):
 
     def mean(self, eta: Any) -> Any:
         return eta[..., 0] + EULER * exp(eta[..., 1])
+
+    def mean_slope(self, eta: Any) -> Any:
+        scale = exp(eta[..., 1])
+        return stack([ones_like(scale), EULER * scale])
+
+    def mean_curvature(self, eta: Any) -> Any:
+        scale = exp(eta[..., 1])
+        zero = zeros_like(scale)
+        return matrix([[zero, zero], [zero, EULER * scale]])
 
     def variance(self, eta: Any) -> Any:
         return np.pi**2 / 6 * exp(2.0 * eta[..., 1])

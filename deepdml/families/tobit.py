@@ -131,6 +131,13 @@ class Tobit(MultiIndex):
             return np.full(eta.shape[:-1], float(cut < self.lower))
         return ndtr((eta[..., 0] - cut) * np.exp(-eta[..., 1]))
 
+    def tail_slope(self, cut: float, eta: Any) -> Any:
+        if not self.lower <= cut < self.upper:
+            return np.zeros_like(eta)
+        rate = np.exp(-eta[..., 1])
+        z = (eta[..., 0] - cut) * rate
+        return density(z)[..., None] * stack([rate, -z])
+
     def quantile(self, share: float, eta: Any) -> Any:
         return (eta[..., 0] + special.ndtri(share) * np.exp(eta[..., 1])).clip(self.lower, self.upper)
 

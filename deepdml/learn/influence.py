@@ -37,8 +37,8 @@ class DiscreteLaw:
 def interpolate(value: Float, grid: Float, table: Float) -> Float:
     """Return functions tabulated at a grid (g,) as `table` (g, d) at values (...), (..., d).
 
-    Linear between grid points and constant beyond them; what `numpy.interp` gives column by column, to the bit, with one
-    search for all of them.
+    Linear between grid points and constant beyond them: what `numpy.interp` gives column by column, to the bit, with
+    one search for all of them.
     """
     slopes = np.zeros_like(table)
     slopes[:-1] = np.diff(table, axis=0) / np.diff(grid)[:, None]

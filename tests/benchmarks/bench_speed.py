@@ -221,6 +221,22 @@ of processor time. The goal is a ratio of at most 1.5.
 """
 
 
+def section_estimands(bench: Bench) -> str:
+    """Time new estimands on fits of 100,000 rows with a continuous treatment."""
+    rows = []
+    for family in ("logit", "gamma", "mnlogit"):
+        run = bench.measure("estimand_time", family=family, n=100_000, seed=bench.seed)
+        rows += [[family, name, seconds, verdict(seconds < 1)] for name, seconds in run["seconds"].items()]
+    body = table(rows, ["family", "estimand", "seconds", ""], ".2g")
+    return f"""## Estimands at 100,000 rows
+
+Of a fitted model with a continuous treatment, default learner: one call of `estimate`, in seconds of processor time.
+The goal is one second.
+
+{body}
+"""
+
+
 def section_loop(bench: Bench) -> str:
     """Report the training loop beside bare matrix products."""
     run = bench.measure("loop_speed")
@@ -250,6 +266,7 @@ SECTIONS = {
     "folds": section_folds,
     "growth": section_growth,
     "families": section_families,
+    "estimands": section_estimands,
     "loop": section_loop,
     "conversion": section_conversion,
 }

@@ -187,6 +187,51 @@ def _fit_seconds(drawn: Any, family: str, p: int, seed: int) -> float:
     return time.process_time() - clock
 
 
+def estimand_time(family: str, n: int, seed: int, **options: Any) -> dict[str, Any]:
+    """Time new estimands on a fit with a continuous treatment, in seconds of processor time.
+
+    `options` are those of fit. The treatment and its log-linear effect are those of `simulate.smooth`; gamma outcomes
+    have shape 2. A spline of the treatment stands in a fit of its own.
+    """
+    import warnings
+
+    import torch
+
+    import deepdml
+    from deepdml import simulate
+    from deepdml.errors import DeepDMLWarning
+
+    _import_all()
+    warnings.simplefilter("ignore", DeepDMLWarning)
+    torch.set_num_threads(1)
+    drawn = simulate.smooth(n=n, seed=seed, family=family if family in ("logit", "poisson") else "gaussian")
+    data, rng = drawn.data, np.random.default_rng([seed, 1])
+    eta = 0.5 * (drawn.theta[:, 0] + drawn.theta[:, 1] * data["t"].to_numpy())
+    if family == "gamma":
+        data = data.assign(y=np.exp(eta) * rng.gamma(2.0, 0.5, n))
+    if family == "mnlogit":
+        utilities = np.column_stack([0.0 * eta, eta, -eta]) + rng.gumbel(size=(n, 3))
+        data = data.assign(y=np.array(["a", "b", "c"])[utilities.argmax(axis=1)])
+    asked: dict[str, Any] = {"AverageMarginalEffect": deepdml.AverageMarginalEffect()}
+    asked |= {"Elasticity": deepdml.Elasticity(), "ConditionalVariance": deepdml.ConditionalVariance()}
+    asked |= {"DoseResponse, ten doses": deepdml.DoseResponse("t", np.linspace(-1, 1, 10))}
+    if family == "gamma":
+        asked |= {
+            "TailProbability": deepdml.TailProbability(1.0),
+            "ConditionalQuantile": deepdml.ConditionalQuantile(0.5),
+        }
+    if family == "mnlogit":
+        asked = {"ChoiceProbability of a level": deepdml.ChoiceProbability("b")}
+    seconds = {}
+    for left in ("t", "bs(t, df=4)"):
+        results = deepdml.fit(f"y ~ {left} | x_*", data, family, seed=seed, progress=False, **options)
+        for name, estimand in asked.items():
+            clock = time.process_time()
+            results.estimate(estimand)
+            seconds[f"{name}, y ~ {left}"] = time.process_time() - clock
+    return {"family": family, "seconds": seconds}
+
+
 def conversion(n: int = 50_000, p: int = 768, seed: int = 1) -> dict[str, Any]:
     """Time the way from a DataFrame of float32 columns to the arrays of a fit: the best of five models."""
     import pandas as pd
@@ -299,6 +344,7 @@ MEASURES: dict[str, Callable[..., dict[str, Any]]] = {
     "peer": peer,
     "doubleml": doubleml,
     "family_time": family_time,
+    "estimand_time": estimand_time,
     "conversion": conversion,
     "loop_speed": loop_speed,
 }

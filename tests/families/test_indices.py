@@ -147,7 +147,15 @@ class TestDensities:
         np.testing.assert_allclose(family.mean_curvature(SPREAD), base.mean_curvature(SPREAD), rtol=1e-8, atol=1e-8)
         np.testing.assert_allclose(family.variance_slope(SPREAD), base.variance_slope(SPREAD), rtol=1e-8, atol=1e-8)
 
-    @pytest.mark.parametrize("name", ["gamma", "beta", "negbin", "poisson", "zip"])
+    @pytest.mark.parametrize("name", ["gaussian_scale", "gumbel", "weibull"])
+    def test_slopes_of_means_are_derivatives(self, name):
+        family = make(name)
+        # differences of fourth order, and of those
+        np.testing.assert_allclose(family.mean_slope(SPREAD), family.slope(family.mean, SPREAD), rtol=1e-8, atol=1e-9)
+        bend = family.slope(family.mean_slope, SPREAD)
+        np.testing.assert_allclose(family.mean_curvature(SPREAD), bend, rtol=1e-8, atol=1e-9)
+
+    @pytest.mark.parametrize("name", ["gamma", "beta", "negbin", "poisson", "zip", "tobit", "gaussian_scale"])
     def test_slopes_of_tails_are_derivatives(self, name):
         family = make(name)
         eta = SPREAD[:, 0] if name == "poisson" else SPREAD
