@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from deepdml.families.arrays import digamma, exp, expit, lgamma, log, log1p, matrix, stack, trigamma
+from deepdml.families.arrays import digamma, exp, expit, lgamma, log, log1p, matrix, stack, trigamma, zeros_like
 from deepdml.families.base import Float, register
 from deepdml.families.indices import MultiIndex
 
@@ -58,6 +58,15 @@ class Beta(MultiIndex):
 
     def mean(self, eta: Any) -> Any:
         return expit(eta[..., 0])
+
+    def mean_slope(self, eta: Any) -> Any:
+        slope = expit(eta[..., 0]) * expit(-eta[..., 0])
+        return stack([slope, zeros_like(slope)])
+
+    def mean_curvature(self, eta: Any) -> Any:
+        mean, rest = expit(eta[..., 0]), expit(-eta[..., 0])
+        zero = zeros_like(mean)
+        return matrix([[mean * rest * (rest - mean), zero], [zero, zero]])
 
     def variance(self, eta: Any) -> Any:
         return expit(eta[..., 0]) * expit(-eta[..., 0]) / (1.0 + exp(eta[..., 1]))

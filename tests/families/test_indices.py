@@ -147,7 +147,7 @@ class TestDensities:
         np.testing.assert_allclose(family.mean_curvature(SPREAD), base.mean_curvature(SPREAD), rtol=1e-8, atol=1e-8)
         np.testing.assert_allclose(family.variance_slope(SPREAD), base.variance_slope(SPREAD), rtol=1e-8, atol=1e-8)
 
-    @pytest.mark.parametrize("name", ["gaussian_scale", "gumbel", "weibull"])
+    @pytest.mark.parametrize("name", ["beta", "gaussian_scale", "gumbel", "weibull"])
     def test_slopes_of_means_are_derivatives(self, name):
         family = make(name)
         # differences of fourth order, and of those
