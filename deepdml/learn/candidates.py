@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepdml.learn.bases import CHUNK, Features
-from deepdml.learn.quadratics import Penalized, Quadratic, curvature_sum, gradient_sum
+from deepdml.learn.quadratics import Penalized, Quadratic, curvature_sum, gradient_sum, separate_sums
 from deepdml.learn.scheme import Scheme
 from deepdml.learn.sparse import THRESHOLDS, sparse_path
 from deepdml.learn.tasks import Task, Units
@@ -21,6 +21,7 @@ PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # relative to the mean curvatur
 NEWTON_PENALTY = 1e-3
 SPARSE_START = 1e-2
 NEW_HESSIANS = 4  # Newton steps with a new hessian; the steps after them keep the last one
+MOST_KEPT = 4_000_000  # features, 32 MB, that are held for all steps instead of being made again in each
 MOST_HALVINGS = 20  # of a step after which the loss is not finite
 STEP_LIMIT = 3.0  # root mean square change of the outputs in one step
 CONVERGED = 0.03  # a last step, as a share of sqrt(coefficients / rows): of the order of their sampling error
@@ -82,7 +83,7 @@ def fit_basis(name: str, task: Task, basis: Features, x: Tensor, scheme: Scheme,
 
     Newton's method runs at one penalty; the others are read off its last quadratic, exactly for a quadratic loss.
     """
-    newton = _Newton(task, basis, x, scheme, units)
+    newton = _Newton(task, basis, x, scheme, units, task.separable)
     minima = newton.run()
     paths = torch.stack([minimum.ridge_path(minimum.quadratic()) for minimum in minima])
     return _chosen(name, newton, minima, paths, newton.held_out_losses(paths), PENALTIES)
@@ -188,18 +189,31 @@ def _rose(loss: Tensor, before: Tensor) -> bool:
 
 
 class _Newton:
-    """Penalized Newton steps for all nets, one cell's features at a time."""
+    """Penalized Newton steps for all nets, one cell's features at a time; `separate` hessians are one per output."""
 
-    def __init__(self, task: Task, basis: Features, x: Tensor, scheme: Scheme, units: Units) -> None:
+    def __init__(
+        self, task: Task, basis: Features, x: Tensor, scheme: Scheme, units: Units, separate: bool = False
+    ) -> None:
         self.task, self.basis, self.x, self.scheme, self.units = task, basis, x, scheme, units
         self.shape = (scheme.n_nets, basis.n_features, task.n_out)
+        self.curvature_sum = separate_sums if separate else curvature_sum
+        self.kept: dict[tuple[int, int], Tensor] | None = {} if basis.n_features * len(x) <= MOST_KEPT else None
+        self.sides = (task.n_out, basis.n_features) if separate else (task.n_out * basis.n_features,)
 
     def _chunks(self, used: NDArray[np.bool_]) -> Iterator[tuple[int, Tensor, Tensor]]:
         """Yield (cell, rows, features) of the cells marked in any row of `used` (any, c), every row once."""
         for cell in np.flatnonzero(used.any(0)).tolist():
             rows = torch.from_numpy(np.flatnonzero(self.scheme.cell == cell)).to(self.x.device)
-            for part in rows.split(CHUNK):
-                yield cell, part, self.basis(self.x[part])
+            for number, part in enumerate(rows.split(CHUNK)):
+                yield cell, part, self._features(cell, number, part)
+
+    def _features(self, cell: int, number: int, rows: Tensor) -> Tensor:
+        """Return the features of a chunk of a cell, which every step reads again, and keep them if all are few."""
+        if self.kept is None:
+            return self.basis(self.x[rows])
+        if (cell, number) not in self.kept:
+            self.kept[cell, number] = self.basis(self.x[rows])
+        return self.kept[cell, number]
 
     def run(self) -> list[_Minimum]:
         """Return where each net's steps end.
@@ -209,7 +223,7 @@ class _Newton:
         s, f, o = self.shape
         at = torch.zeros(self.shape, dtype=torch.float64, device=self.x.device)
         value = torch.full((s,), torch.inf, dtype=torch.float64, device=at.device)
-        hessians = torch.zeros(s, o * f, o * f, dtype=torch.float64, device=at.device)
+        hessians = torch.zeros(s, *self.sides, self.sides[-1], dtype=torch.float64, device=at.device)
         gradients = torch.zeros(s, o * f, dtype=torch.float64, device=at.device)
         squares = torch.zeros(s, dtype=torch.float64, device=at.device)
         factored: list[Penalized] = []
@@ -321,21 +335,24 @@ class _Newton:
         if hessians is not None:
             hessians[active] = 0.0
         for cell, rows, features in self._chunks(self.scheme.train[active]):
-            narrow, shared = features.float(), None
+            narrow, shared = features if hessians is None else features.float(), None
             for net in (r for r in active if self.scheme.train[r, cell]):
                 units, out = self.units.select(torch.tensor([net], device=at.device)), (features @ at[net])[None]
-                value[net] += self.task.loss(out, rows[None], units).sum()
-                if first:
-                    gradient, curvature = self.task.first_derivatives(rows[None], units)
-                elif hessians is None:
-                    gradient = self.task.gradient(out, rows[None], units)
+                if hessians is None:
+                    loss, gradient = self.task.loss_and_gradient(out, rows[None], units)
                 else:
-                    gradient, curvature = self.task.derivatives(out, rows[None], units)
+                    loss = self.task.loss(out, rows[None], units)
+                    gradient, curvature = (
+                        self.task.first_derivatives(rows[None], units)
+                        if first
+                        else self.task.derivatives(out, rows[None], units)
+                    )
+                value[net] += loss.sum()
                 gradients[net] += gradient_sum(features, gradient[0])
                 squares[net] += gradient[0].square().sum()
                 if hessians is not None:
                     if shared is None or not self.task.constant_curvature:
-                        shared = curvature_sum(narrow, curvature[0])
+                        shared = self.curvature_sum(narrow, curvature[0])
                     hessians[net] += shared
         return gradients, value, squares
 

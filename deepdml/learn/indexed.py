@@ -136,7 +136,11 @@ class IndexTask(FamilyTask):
 
     def loss(self, out: Tensor, rows: Tensor, units: Units | None = None) -> Tensor:
         eta, _ = self._eta(out, rows)
-        loss = self.family.loss(self._outcome(rows, units, out.dtype), eta) - self._fixed[rows].to(out.dtype)
+        return self._loss(self._outcome(rows, units, out.dtype), eta, rows, units)
+
+    def _loss(self, y: Tensor, eta: Tensor, rows: Tensor, units: Units | None) -> Tensor:
+        """Return the weighted loss (...) of outcomes at their indices (..., r)."""
+        loss = self.family.loss(y, eta) - self._fixed[rows].to(eta.dtype)
         return self._scaled(self._weighted(loss, rows), units)
 
     def perfect_loss(self) -> float:
@@ -151,6 +155,10 @@ class IndexTask(FamilyTask):
     def gradient(self, out: Tensor, rows: Tensor, units: Units | None = None) -> Tensor:
         eta, read = self._eta(out, rows)
         return self._pulled(self._score(self._outcome(rows, units, out.dtype), eta), read, rows, units)
+
+    def loss_and_gradient(self, out: Tensor, rows: Tensor, units: Units | None = None) -> tuple[Tensor, Tensor]:
+        (eta, read), y = self._eta(out, rows), self._outcome(rows, units, out.dtype)
+        return self._loss(y, eta, rows, units), self._pulled(self._score(y, eta), read, rows, units)
 
     def first_derivatives(self, rows: Tensor, units: Units | None = None) -> tuple[Tensor, Tensor]:
         if units is None or units.start is None:

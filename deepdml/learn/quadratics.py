@@ -17,7 +17,8 @@ class Quadratic:
 
     Parameters
     ----------
-    hessian : Tensor (o * f, o * f)
+    hessian : Tensor (o * f, o * f), or (o, f, f)
+        The latter where no two outputs curve together, and each has a matrix of its own.
     gradient : Tensor (o * f,)
     """
 
@@ -43,8 +44,8 @@ class Penalized:
     ----------
     ridge : Tensor (o, f)
         What was added to the hessian's diagonal; next to nothing for the constants.
-    lower : Tensor (o * f, o * f)
-        Cholesky factor of the sum.
+    lower : Tensor (o * f, o * f), or (o, f, f)
+        Cholesky factor of the sum, or one for each output.
     """
 
     ridge: Tensor
@@ -59,11 +60,12 @@ class Penalized:
         DataError
             Where the loss has no curvature left that one could follow.
         """
-        scale = hessian.diagonal().mean()
-        ridge = (penalty * scale).expand(n_out, len(hessian) // n_out).clone()
+        diagonal = hessian.diagonal(dim1=-2, dim2=-1)
+        scale = diagonal.mean()
+        ridge = (penalty * scale).expand(n_out, diagonal.numel() // n_out).clone()
         ridge[:, 0] = 1e-10 * scale
-        lower, failed = torch.linalg.cholesky_ex(hessian + torch.diag(ridge.reshape(-1)))
-        if bool(failed):
+        lower, failed = torch.linalg.cholesky_ex(hessian + torch.diag_embed(ridge.reshape(diagonal.shape)))
+        if bool(failed.any()):
             raise DataError(
                 "A nuisance fit diverged: the curvature of its loss is not positive and finite. Look for structural "
                 "columns or outcomes many times larger than the others, for nearly collinear structural columns, for "
@@ -74,12 +76,12 @@ class Penalized:
         return cls(ridge, lower)
 
     def hessian(self) -> Tensor:
-        """Return the hessian (o * f, o * f) without the ridge."""
-        return self.lower @ self.lower.T - torch.diag(self.ridge.reshape(-1))
+        """Return the hessian, of the shape of `lower`, without the ridge."""
+        return self.lower @ self.lower.mT - torch.diag_embed(self.ridge.reshape(self.lower.shape[:-1]))
 
     def diagonal(self) -> Tensor:
         """Return the diagonal of `hessian` (o * f,), without the product."""
-        return self.lower.square().sum(1) - self.ridge.reshape(-1)
+        return self.lower.square().sum(-1).reshape(-1) - self.ridge.reshape(-1)
 
     def penalty(self, at: Tensor) -> float:
         """Return what the ridge adds to the loss at the point `at` (f, o)."""
@@ -88,7 +90,7 @@ class Penalized:
     def minimize(self, gradient: Tensor, at: Tensor | None = None) -> Tensor:
         """Return the move (f, o) for a gradient (o * f,) at the point `at` (f, o)."""
         pull = gradient if at is None else gradient + (self.ridge * at.T).reshape(-1)
-        return -torch.cholesky_solve(pull[:, None], self.lower).view(self.ridge.shape).T
+        return -torch.cholesky_solve(pull.view(self.lower.shape[:-1])[..., None], self.lower).view(self.ridge.shape).T
 
     def length(self, step: Tensor, change: Tensor) -> float:
         """Return the length of the next move after a `step` (f, o) that changed the gradient by `change` (o * f,).
@@ -97,7 +99,9 @@ class Penalized:
         equation 5, in the metric of the penalized hessian).
         """
         along = step.T.reshape(-1)
-        metric = float((self.lower.T @ along).square().sum())
+        size = self.lower.shape[-1]
+        blocks = zip(self.lower.view(-1, size, size), along.view(-1, size), strict=True)
+        metric = sum(float((lower.T @ part).square().sum()) for lower, part in blocks)
         curvature = float(along @ change + along @ (self.ridge.reshape(-1) * along))
         return metric / curvature if curvature > 0.25 * metric else 1.0
 
@@ -128,6 +132,13 @@ def curvature_sum(features: Tensor, curvature: Tensor) -> Tensor:
             hessian[j, :, k] = block
             hessian[k, :, j] = block.T
     return hessian.view(o * f, o * f)
+
+
+def separate_sums(features: Tensor, curvature: Tensor) -> Tensor:
+    """Return the blocks (o, f, f) of `curvature_sum` where the row curvatures (m, o, o) are diagonal."""
+    weights, alike = curvature.diagonal(dim1=1, dim2=2).to(features.dtype).unique(dim=1, return_inverse=True)
+    blocks = torch.stack([features.T @ (features * own[:, None]) for own in weights.unbind(1)])
+    return blocks.double()[alike]
 
 
 def gradient_sum(features: Tensor, gradient: Tensor) -> Tensor:

@@ -65,6 +65,10 @@ class Task:
     """Whether Newton's first step leaves outputs alone that can be had at once from what it fitted."""
     constant_curvature = False
     """Whether `derivatives` gives every net the same hessian, whatever its outputs and its targets."""
+    separable = False
+    """Whether fits on a basis take one output's hessian at a time, for no two curve together.
+
+    It pays where outputs are many: time grows with the cube of what one hessian holds."""
 
     def __init__(self, name: str, metric: str, n_out: int, weight: Tensor | None) -> None:
         self.name, self.metric, self.n_out, self.weight = name, metric, n_out, weight
@@ -89,6 +93,10 @@ class Task:
     def gradient(self, out: Tensor, rows: Tensor, units: Units | None = None) -> Tensor:
         """Return the first of `derivatives` alone, for where curvatures are kept from earlier steps."""
         return self.derivatives(out, rows, units)[0]
+
+    def loss_and_gradient(self, out: Tensor, rows: Tensor, units: Units | None = None) -> tuple[Tensor, Tensor]:
+        """Return `loss` and `gradient`, for tasks that have much of both in common."""
+        return self.loss(out, rows, units), self.gradient(out, rows, units)
 
     def first_derivatives(self, rows: Tensor, units: Units | None = None) -> tuple[Tensor, Tensor]:
         """Return gradient and hessian at output zero of a quadratic that starts Newton's method well."""

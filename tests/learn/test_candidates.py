@@ -183,6 +183,16 @@ class TestFamiliesWithScales:
         task, rows = durations.problem.outcome, torch.arange(30).view(2, 15)
         out = 0.3 * torch.randn(2, 15, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
         assert torch.equal(task.gradient(out, rows), task.derivatives(out, rows)[0])
+        loss, gradient = task.loss_and_gradient(out, rows)
+        assert torch.equal(loss, task.loss(out, rows))
+        assert torch.equal(gradient, task.gradient(out, rows))
+
+    def test_features_that_are_kept_are_those_made_anew(self, durations, monkeypatch):
+        task, x, units = durations.problem.outcome, durations.problem.x, durations.units(durations.problem.outcome)
+        kept = fit_basis("sieve", task, sieve_basis(x), x, durations.scheme, units)
+        monkeypatch.setattr(candidates, "MOST_KEPT", 0)
+        again = fit_basis("sieve", task, sieve_basis(x), x, durations.scheme, units)
+        assert torch.equal(kept.coefficients, again.coefficients)
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
     def test_entries_of_theta_in_one_index_each_give_what_the_matrices_do(self, durations, dtype):

@@ -10,7 +10,10 @@ import torch
 import deepdml as dd
 from deepdml.errors import DataError
 from deepdml.families import Logit
+from deepdml.learn.bases import linear_basis
+from deepdml.learn.candidates import fit_basis
 from deepdml.learn.hessians import REACH, PrecisionTask, _root
+from deepdml.learn.scheme import Scheme
 
 N, K = 40, 3
 ROWS = torch.arange(N)
@@ -29,6 +32,36 @@ def test_gradients_are_derivatives_of_the_loss():
     task, out = PrecisionTask("h", positive(), None), outputs().requires_grad_()
     (expected,) = torch.autograd.grad(task.loss(out, ROWS).sum(), out)
     torch.testing.assert_close(task.derivatives(out.detach(), ROWS)[0], expected, rtol=1e-10, atol=1e-12)  # rounding
+
+
+def test_loss_and_gradient_are_those_of_the_loss_and_the_derivatives():
+    task = PrecisionTask("h", positive(), 1.0 + torch.arange(N).double() % 3)
+    loss, gradient = task.loss_and_gradient(outputs(), ROWS)
+    assert torch.equal(loss, task.loss(outputs(), ROWS))
+    assert torch.equal(gradient, task.derivatives(outputs(), ROWS)[0])
+
+
+def test_the_loss_is_that_of_stein():
+    lower = PrecisionTask("h", positive(), None).factors(outputs())
+    precision = lower @ lower.transpose(1, 2)
+    expected = torch.einsum("nkl,nlk->n", precision, positive()) - torch.logdet(precision)
+    torch.testing.assert_close(PrecisionTask("h", positive(), None).loss(outputs(), ROWS), expected)
+
+
+def test_a_fit_takes_one_output_at_a_time_or_all_together(monkeypatch):
+    x = torch.randn(N, 2, generator=torch.Generator().manual_seed(2))
+    cell = np.arange(N) % 2
+    select = np.eye(2, dtype=bool)
+    scheme = Scheme(cell, cell, ~select, select, np.arange(2), np.arange(2))
+    task = PrecisionTask("h", positive() / K, 1.0 + torch.arange(N).double() % 3)
+    fits = []
+    for separable in (True, False):
+        monkeypatch.setattr(PrecisionTask, "separable", separable)
+        fits.append(fit_basis("basis", task, linear_basis(x), x, scheme, task.units([ROWS] * 2)))
+    apart, together = fits
+    assert torch.equal(apart.penalties, together.penalties)
+    # rounding: of hessians in single precision, of which steps that have not converged keep some
+    torch.testing.assert_close(apart.coefficients, together.coefficients, rtol=1e-6, atol=1e-7)
 
 
 def test_the_loss_is_least_where_the_precision_is_the_inverse_of_the_mean():

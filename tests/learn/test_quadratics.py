@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepdml.errors import DataError
-from deepdml.learn.quadratics import Penalized, Quadratic, curvature_sum, gradient_sum
+from deepdml.learn.quadratics import Penalized, Quadratic, curvature_sum, gradient_sum, separate_sums
 
 
 def spd(size: int, seed: int) -> torch.Tensor:
@@ -59,8 +59,33 @@ class TestQuadratic:
         each = [torch.kron(gradient[i], features[i]) for i in range(9)]
         torch.testing.assert_close(gradient_sum(features, gradient), torch.stack(each).sum(0))
 
+    def test_blocks_of_outputs_that_do_not_curve_together(self):
+        g = torch.Generator().manual_seed(4)
+        features, weights = torch.randn(9, 4, generator=g).double(), torch.rand(9, 3, generator=g).double()
+        weights[:, 2] = weights[:, 0]  # which share a product
+        curvature = torch.diag_embed(weights)
+        blocks = torch.block_diag(*separate_sums(features, curvature))
+        torch.testing.assert_close(blocks, curvature_sum(features, curvature))
+
 
 class TestPenalized:
+    def test_blocks_give_what_their_matrix_does(self):
+        blocks = torch.stack([spd(3, 1), spd(3, 2)])
+        apart, whole = Penalized.factor(blocks, 1e-2, 2), Penalized.factor(torch.block_diag(*blocks), 1e-2, 2)
+        gradient = torch.randn(6, generator=torch.Generator().manual_seed(5)).double()
+        at, step = torch.randn(2, 3, 2, generator=torch.Generator().manual_seed(6)).double()
+        torch.testing.assert_close(torch.block_diag(*apart.hessian()), whole.hessian())
+        for ours, expected in (
+            (apart.ridge, whole.ridge),
+            (apart.diagonal(), whole.diagonal()),
+            (apart.minimize(gradient, at), whole.minimize(gradient, at)),
+        ):
+            torch.testing.assert_close(ours, expected)
+        assert apart.penalty(at) == pytest.approx(whole.penalty(at), rel=1e-12)  # rounding, here and below
+        assert apart.length(step, gradient) == pytest.approx(whole.length(step, gradient), rel=1e-12)
+        with pytest.raises(DataError, match="curvature of its loss is not positive"):
+            Penalized.factor(torch.stack([spd(3, 1), -spd(3, 2)]), 1e-2, 2)
+
     def test_a_step_is_as_long_as_the_loss_curves_less_than_its_hessian(self):
         """On a quadratic that curves c times as much as the factored one, 1 / c of the move reaches the minimum."""
         hessian, step = spd(6, 1), torch.ones(3, 2).double()
