@@ -116,7 +116,10 @@ class MultiIndex(Family):
         raise NotImplementedError
 
     def second(self, y: Array, eta: Array) -> Array:
-        """Return the second derivative of the loss in eta (..., r, r); asked of families that are not `closed`."""
+        """Return the second derivative of the loss in eta (..., r, r), or a matrix of the same mean given t and x.
+
+        It is asked of families that are not `closed`.
+        """
         raise NotImplementedError
 
     def curvature(self, y: Array, eta: Array) -> Array:

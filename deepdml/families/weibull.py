@@ -78,6 +78,9 @@ class Weibull(MultiIndex):
         time, event, w, _ = self._read(y, eta)
         return exp(w) - event * (eta[..., 1] + w - log(time))
 
+    def fixed_loss(self, y: Any) -> Any:
+        return y[..., 1] * log(y[..., 0])  # which moves with the unit of time
+
     def score(self, y: Any, eta: Any) -> Any:
         _, event, w, shape = self._read(y, eta)
         hazard = exp(w)
@@ -89,11 +92,16 @@ class Weibull(MultiIndex):
         return matrix([[shape * shape, cross], [cross, 0.0 * shape + LOG_MOMENT]])
 
     def second(self, y: Any, eta: Any) -> Any:
-        """Return the second derivatives of the loss in eta (..., r, r), whose conditional mean is Lambda's part."""
-        _, event, w, shape = self._read(y, eta)
+        """Return what a row tells of eta (..., r, r) until it ended or was lost sight of.
+
+        The integral of the squared slope of the log hazard over the cumulative hazard: positive definite in every row,
+        and with less noise than the second derivative, whose mean given t and x it has (Kalbfleisch & Prentice 2002,
+        chapter 5).
+        """
+        _, _, w, shape = self._read(y, eta)
         hazard = exp(w)
-        cross = shape * (event - hazard - w * hazard)
-        return matrix([[shape * shape * hazard, cross], [cross, w * (hazard - event) + w * w * hazard]])
+        cross = -shape * w * hazard
+        return matrix([[shape * shape * hazard, cross], [cross, (1.0 + w * w) * hazard]])
 
     def curvature(self, y: Any, eta: Any) -> Any:
         if not self.censored:

@@ -396,15 +396,35 @@ class TestCensoring:
         expected = -np.where(event == 1, law.logpdf(time), law.logsf(time))
         np.testing.assert_allclose(family.loss(np.column_stack([time, event]), eta), expected, rtol=1e-8)
 
-    def test_second_derivatives_of_a_censored_weibull(self):
-        rng = np.random.default_rng(6)
-        y = torch.from_numpy(np.column_stack([rng.weibull(1.4, 9), rng.integers(0, 2, 9)]))
-        eta = torch.from_numpy(rng.normal(size=(9, 2)) * 0.3).requires_grad_()
+    @pytest.mark.parametrize("end", [0.3, 1.0, 20.0])
+    def test_what_a_followed_duration_tells_has_the_mean_of_the_second_derivative(self, end):
+        """Durations end at a hazard that is exponential, or are cut at `end`: Simpson's rule over its log."""
+        hazard = np.exp(np.linspace(-30.0, np.log(end), 20_001))
+        density = hazard * np.exp(-hazard)  # of its log
+        weights = np.full(hazard.size, 2.0)
+        weights[1::2], weights[[0, -1]] = 4.0, 1.0
+        weights *= np.log(hazard[1] / hazard[0]) / 3.0
+        chances = torch.from_numpy(np.append(weights * density, np.exp(-end)))
+        eta = torch.tensor([0.3, 0.4], dtype=torch.float64).expand(len(chances), 2).clone().requires_grad_()
+        time = np.exp(0.3) * np.append(hazard, end) ** np.exp(-0.4)
+        y = torch.from_numpy(np.column_stack([time, np.append(np.ones_like(hazard), 0.0)]))
         family = Weibull(censored=True)
         (score,) = torch.autograd.grad(family.loss(y, eta).sum(), eta, create_graph=True)
         second = torch.stack([torch.autograd.grad(score[:, j].sum(), eta, retain_graph=True)[0] for j in (0, 1)], 1)
+        told = family.second(y, eta.detach())
         torch.testing.assert_close(family.score(y, eta), score, rtol=1e-10, atol=1e-10)
-        torch.testing.assert_close(family.second(y, eta.detach()), second, rtol=1e-9, atol=1e-10)
+        expected = torch.einsum("m,mqr->qr", chances, second)
+        mean = torch.einsum("m,mqr->qr", chances, told)
+        torch.testing.assert_close(mean, expected, rtol=1e-8, atol=1e-9)  # the rule's error
+        assert np.linalg.eigvalsh(told).min() > 0
+
+    def test_the_unit_of_time_is_no_part_of_what_training_sees(self):
+        """Losses less their fixed terms are those of times in other units, with the logs of the units in the index."""
+        y, eta = np.array([[0.5, 1.0], [2.0, 0.0]]), np.array([[0.2, 0.3], [-0.4, 0.1]])
+        family = Weibull(censored=True)
+        days, shifted = y * [365.0, 1.0], eta + np.array([np.log(365.0), 0.0])
+        expected = family.loss(y, eta) - family.fixed_loss(y)
+        np.testing.assert_allclose(family.loss(days, shifted) - family.fixed_loss(days), expected, rtol=1e-12)
 
     def test_events_are_flags(self):
         y = np.array([1.0, 2.0])
