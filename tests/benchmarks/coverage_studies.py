@@ -219,7 +219,14 @@ STUDIES: dict[str, Study] = {
         ),
         Study("binary-poisson", "binary", 8_000, "the same, poisson", {"family": "poisson"}),
         *(
-            Study(f"outcome-{family}", "outcome", 6_000, f"family {family}, all its parameters", {"family": family})
+            Study(
+                f"outcome-{family}",
+                "outcome",
+                6_000,
+                f"family {family}, all its parameters",
+                {"family": family},
+                limit=_more_rows("outcome-negbin-24000") if family == "negbin" else "",
+            )
             for family in OUTCOMES
         ),
         Study("choices", "choices", 6_000, "a choice among three, all its parameters"),
