@@ -170,9 +170,7 @@ def _encode(missing: dict[bytes, Any], encoder: Encoder, store: Store | None, ru
 
 def _warn_of_longer(encode: Limited, model: str, texts: list[str]) -> None:
     """Count the texts whose end the encoder does not read, and warn of them."""
-    longer = 0
-    for start in range(0, len(texts), _SHARD_ROWS):
-        longer += int(encode.is_longer(texts[start : start + _SHARD_ROWS]).sum())
+    longer = sum(int(encode.is_longer(batch).sum()) for batch in _batches(texts, _SHARD_ROWS))
     if longer:
         warn(
             f"{model} reads the first {encode.limit:,} tokens of a text; {longer:,} of {len(texts):,} distinct texts "

@@ -61,17 +61,26 @@ class OfLaw(Averaged):
     def parts(self, sample: Sample) -> tuple[Terms, tuple[Field, ...]]:
         family, functions = sample.family, self.functions(sample.family)
 
-        def both(theta: Float, *places: Float) -> tuple[Float, Float]:
-            found = values_of(family, [function for function, _ in functions], places[0], theta)
-            if len(places) == 2:
-                found = found - values_of(family, [function for function, _ in functions], places[1], theta)
-            return found, moves(theta, *places)
+        def value(theta: Float, *places: Float) -> Float:
+            return _against(*(values_of(family, [function for function, _ in functions], t, theta) for t in places))
 
-        def moves(theta: Float, *places: Float) -> Float:
-            found = gradients_of(family, functions, places[0], theta)
-            return found if len(places) == 1 else found - gradients_of(family, functions, places[1], theta)
+        def slope(theta: Float, *places: Float) -> Float:
+            return _against(*(gradients_of(family, functions, t, theta) for t in places))
 
-        return Costly(both, moves), self.fields(sample)
+        return Costly(value, slope), self.fields(sample)
+
+
+def _against(new: Float, old: Float | None = None) -> Float:
+    """Return what is taken at one place, or its difference from what is taken at another."""
+    return new if old is None else new - old
+
+
+def _moving(found: Evaluation, refusals: list[str]) -> Evaluation:
+    """Return an evaluation, or raise OptionError with the refusal of the first function that theta moves nowhere."""
+    for j, refusal in enumerate(refusals):
+        if not found.gradient[:, j].any():
+            raise OptionError(refusal)
+    return found
 
 
 @register
@@ -113,14 +122,12 @@ class TailProbability(OfLaw):
         return [(partial(family.tail, cut), partial(family.tail_slope, cut)) for cut in self.cuts]
 
     def evaluate(self, sample: Sample) -> Evaluation:
-        found = super().evaluate(sample)
-        for j, cut in enumerate(self.cuts):
-            if not found.gradient[:, j].any():
-                raise OptionError(
-                    f"P(y > {cut}) is 0 or 1 in every row, which no treatment or covariate moves; take a cut inside "
-                    "the range of the outcome."
-                )
-        return found
+        refusals = [
+            f"P(y > {cut}) is 0 or 1 in every row, which no treatment or covariate moves; take a cut inside the "
+            "range of the outcome."
+            for cut in self.cuts
+        ]
+        return _moving(super().evaluate(sample), refusals)
 
 
 @register
@@ -175,14 +182,12 @@ class ConditionalQuantile(OfLaw):
         return [(partial(family.quantile, share), partial(family.quantile_slope, share)) for share in self.shares]
 
     def evaluate(self, sample: Sample) -> Evaluation:
-        found = super().evaluate(sample)
-        for j, share in enumerate(self.shares):
-            if not found.gradient[:, j].any():
-                raise OptionError(
-                    f"the {share:g} quantile is a point of censoring in every row, which no treatment or covariate "
-                    "moves; take another share, or TailProbability."
-                )
-        return found
+        refusals = [
+            f"the {share:g} quantile is a point of censoring in every row, which no treatment or covariate moves; take "
+            "another share, or TailProbability."
+            for share in self.shares
+        ]
+        return _moving(super().evaluate(sample), refusals)
 
 
 @register

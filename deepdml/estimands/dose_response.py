@@ -38,16 +38,14 @@ class Curve(Averaged):
         if self.between:
             _refuse_few_prices(sample, column)
 
-        def both(theta: Float, *rows: Float) -> tuple[Float, Float]:
-            return np.concatenate([values_of(family, [family.mean], t, theta) for t in rows], axis=-1), slope(
-                theta, *rows
-            )
+        def value(theta: Float, *rows: Float) -> Float:
+            return np.concatenate([values_of(family, [family.mean], t, theta) for t in rows], axis=-1)
 
         def slope(theta: Float, *rows: Float) -> Float:
             pair = [(family.mean, family.mean_slope)]
             return np.concatenate([gradients_of(family, pair, t, theta) for t in rows], axis=-2)
 
-        return Costly(both, slope), places(sample, column, values)
+        return Costly(value, slope), places(sample, column, values)
 
 
 def _refuse_few_prices(sample: Sample, column: str) -> None:

@@ -23,17 +23,15 @@ class Costly:
 
     Parameters
     ----------
-    both : callable
-        H and its gradient, as any terms give them.
-    slope : callable
-        The gradient alone, to the bit.
+    value, slope : callable
+        H and its gradient, each given theta and the values of fields.
     """
 
-    both: Terms
+    value: Callable[..., Float]
     slope: Callable[..., Float]
 
     def __call__(self, theta: Float, *values: Float) -> tuple[Float, Float]:
-        return self.both(theta, *values)
+        return self.value(theta, *values), self.slope(theta, *values)
 
 
 def slope_of(terms: Terms, theta: Float, *values: Float) -> Float:

@@ -18,9 +18,7 @@ NEAR = 1 / 16  # of the reach of a difference, where it is taken again
 ORDERS = (5, 8, 12, 16, 24)  # numbers of nodes that are tried in place of all
 PILOT = 1_000  # rows on which they are tried; a tenth of all at most
 NEGLIGIBLE = 1e-4  # standard errors by which an estimate may change for having fewer nodes
-ROUNDING = (
-    1e-12  # of variances, beside the largest of a row: the jackknife's covariance has as many as there are members
-)
+ROUNDING = 1e-12  # of a row's largest variance of theta: a smaller one is none, as the members of a jackknife are few
 CHUNK = 2**17  # numbers of a gradient at the nodes that are held at once: 1 MB stays in the processor's cache
 
 
@@ -107,6 +105,7 @@ def _bend(terms: Terms, theta: Float, noise: Float, fields: tuple[Field, ...], g
 
 
 def _bend_of_rows(terms: Terms, theta: Float, steps: Float, own: list[Float], gradient: Float) -> Float:
+    """Return the bend (n, c) of a block of rows by the rule of `_bend`, along `steps` (n, d, r)."""
     total = _differences(terms, theta, steps, own)
     doubtful = np.flatnonzero((np.abs(total) > np.sqrt(((gradient @ steps) ** 2).sum(-1))).any(-1))
     if len(doubtful):

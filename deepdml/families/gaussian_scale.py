@@ -11,7 +11,7 @@ from scipy import special
 from deepdml.families.arrays import exp, log, matrix, ndtr, stack, zeros_like
 from deepdml.families.base import Float, register
 from deepdml.families.indices import MultiIndex
-from deepdml.families.normal import HALF_LOG_2PI, density
+from deepdml.families.normal import HALF_LOG_2PI, tail_slope
 
 
 @register
@@ -65,9 +65,7 @@ class GaussianScale(MultiIndex):
         return ndtr((eta[..., 0] - cut) * exp(-eta[..., 1]))
 
     def tail_slope(self, cut: float, eta: Any) -> Any:
-        rate = exp(-eta[..., 1])
-        z = (eta[..., 0] - cut) * rate
-        return density(z)[..., None] * stack([rate, -z])
+        return tail_slope(cut, eta)
 
     def quantile(self, share: float, eta: Any) -> Any:
         return eta[..., 0] + special.ndtri(share) * exp(eta[..., 1])

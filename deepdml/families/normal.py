@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from deepdml.families.arrays import exp, log_ndtr
+from deepdml.families.arrays import exp, log_ndtr, stack
 
 HALF_LOG_2PI = 0.5 * np.log(2 * np.pi)
 
@@ -14,6 +14,13 @@ HALF_LOG_2PI = 0.5 * np.log(2 * np.pi)
 def density(z: Any) -> Any:
     """Return the standard normal density."""
     return exp(-0.5 * z * z - HALF_LOG_2PI)
+
+
+def tail_slope(cut: float, eta: Any) -> Any:
+    """Return d P(y > cut) / d eta (..., 2) of a normal y, whose indices are its mean and the log of its scale."""
+    rate = exp(-eta[..., 1])
+    z = (eta[..., 0] - cut) * rate
+    return density(z)[..., None] * stack([rate, -z])
 
 
 def mills(z: Any) -> Any:

@@ -12,7 +12,7 @@ from deepdml.errors import DataError, OptionError, refuse_no_number
 from deepdml.families.arrays import exp, log, log_ndtr, matrix, ndtr, stack, where, zeros_like
 from deepdml.families.base import Float, register
 from deepdml.families.indices import MultiIndex
-from deepdml.families.normal import HALF_LOG_2PI, density, mills
+from deepdml.families.normal import HALF_LOG_2PI, density, mills, tail_slope
 
 
 @register
@@ -134,9 +134,7 @@ class Tobit(MultiIndex):
     def tail_slope(self, cut: float, eta: Any) -> Any:
         if not self.lower <= cut < self.upper:
             return np.zeros_like(eta)
-        rate = np.exp(-eta[..., 1])
-        z = (eta[..., 0] - cut) * rate
-        return density(z)[..., None] * stack([rate, -z])
+        return tail_slope(cut, eta)
 
     def quantile(self, share: float, eta: Any) -> Any:
         return (eta[..., 0] + special.ndtri(share) * np.exp(eta[..., 1])).clip(self.lower, self.upper)
